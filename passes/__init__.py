@@ -1,0 +1,1 @@
+"""The passes, each in the file of its name."""

@@ -1,0 +1,55 @@
+"""What a pass is, and what it can promise."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, ClassVar
+
+from snnc.diagnostics import CompileError
+from snnc.ir.context import Context
+from snnc.ir.network import Network
+from snnc.ir.ops import Level
+
+
+class Promise(enum.Enum):
+    """What a pass preserves; the pipeline proves it after every run (SEMANTICS §8)."""
+
+    SAME_FUNCTION = "same function"
+    CLIPPED_RATES = "rates of the clipped ANN"
+    SAME_SPIKES = "same spikes"
+    APPROXIMATE = "approximate, measured"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """A transformation of a network. Subclasses are frozen dataclasses whose fields are its options.
+
+    Pipeline text, help and defaults derive from the fields; a field named with a trailing underscore
+    is an option that is a Python keyword (``lambda_``).
+    """
+
+    name: ClassVar[str]
+    promise: ClassVar[Promise]
+    level: ClassVar[Level]
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """The transformed network; ``network`` itself is left as it is.
+
+        Raises CompileError if the network or the options do not allow the transformation.
+        """
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """Option names as written in pipeline text, and their values."""
+        return {f.name.rstrip("_"): getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def require_level(self, network: Network) -> None:
+        """Raise CompileError unless the network is at this pass's level."""
+        if network.level != self.level:
+            raise CompileError.of(
+                "SNNC0155",
+                f"pass {self.name} takes a network at the {self.level} level, this one is at the "
+                f"{network.level} level",
+                remedy="check the order of the passes: spikify makes snn, quantize makes int",
+            )

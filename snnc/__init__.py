@@ -1,0 +1,1 @@
+"""snnc compiles trained CNNs (ONNX) into spiking neural networks for neuromorphic hardware."""

@@ -1,0 +1,215 @@
+"""Integer arithmetic of a compiled network: rounding, scales, fractions and proven widths.
+
+Every rounding of snnc happens here, half-to-even in float64, and every width is proved here by
+interval analysis (SEMANTICS §7). Real quantities on the left, integers on the right:
+
+    weight of projection g   W_g ≈ s·2^h_g·Wq_g,  |Wq_g| ≤ 2^(b−1) − 1
+    membrane, bias, θ        V ≈ s·2^−F·Vq
+    one spike adds           Wq_g·2^(F + h_g)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+EPSILON_SPIKES = 1 / 8
+"""The share of a spike by which rounding of bias and threshold may move a membrane over a run."""
+
+FLOAT32_EXACT = 1 << 24
+FLOAT64_EXACT = 1 << 53
+WIDEST_BITS = 63
+
+
+def round_half_even(value: npt.ArrayLike) -> Ints:
+    """The nearest integers, ties to even. Raises OverflowError beyond 53 bits."""
+    rounded = np.rint(np.asarray(value, np.float64))
+    if rounded.size and not float(np.abs(rounded).max()) < FLOAT64_EXACT:
+        raise OverflowError("a value is too large to be rounded exactly in float64")
+    return rounded.astype(np.int64)
+
+
+def signed_bits(low: int, high: int) -> int:
+    """The width of the two's-complement integer that holds ``low`` … ``high``."""
+    return max(int(high).bit_length(), int(-low - 1).bit_length() if low < 0 else 0) + 1
+
+
+def largest_weight(bits: int) -> int:
+    """2^(b−1) − 1: codes are symmetric, the most negative one is never used."""
+    return (1 << (bits - 1)) - 1
+
+
+def product_range(matrix: npt.NDArray[Any], low: int, high: int) -> tuple[Ints, Ints]:
+    """The least and greatest value of W·x per row of ``matrix`` [M, K] for x in [low, high].
+
+    Returns two int64 arrays [M]. Both bounds include 0 if low ≤ 0 ≤ high, so that they also bound
+    every partial sum.
+    """
+    positive = np.maximum(matrix, 0).sum(axis=1, dtype=np.int64)
+    negative = np.minimum(matrix, 0).sum(axis=1, dtype=np.int64)
+    return positive * low + negative * high, positive * high + negative * low
+
+
+class ProjectionScale(NamedTuple):
+    """s (scalar or [C]) and one exponent per projection into a population."""
+
+    scale: Floats
+    exponents: tuple[int, ...]
+
+
+def choose_scale(
+    weights: list[Floats], bits: int, *, per_channel: bool, identity: float | None = None
+) -> ProjectionScale:
+    """The weight scale of a population and the exponent h_g of each of its projections.
+
+    ``weights`` holds one array per projection, output channel first (or a scalar). ``identity`` is the
+    weight of a scalar skip: its rounding error would compound over many joins, so s grows by less
+    than a factor of two until that weight is a code exactly (SEMANTICS §7).
+    """
+    qmax = largest_weight(bits)
+    peaks = [_peak(w, per_channel) for w in weights]
+    top = np.maximum.reduce([p if p.ndim == peaks[0].ndim else p.max() for p in peaks])
+    if per_channel:
+        top = np.maximum.reduce([np.broadcast_to(p, _channels(peaks)) for p in peaks])
+        # a channel without weights keeps the layer's scale
+        top = np.where(top > 0, top, top.max() if top.max() > 0 else 1.0)
+    elif not top > 0:
+        top = np.float64(1.0)
+    scale = np.asarray(top / qmax, np.float64)
+    if identity:
+        scale = _exact_scale(scale, abs(identity), qmax)
+    exponents = tuple(_exponent(p, scale, qmax) for p in peaks)
+    return ProjectionScale(scale, exponents)
+
+
+def _channels(peaks: list[Floats]) -> tuple[int, ...]:
+    return max((p.shape for p in peaks), key=len)
+
+
+def _peak(weight: Floats, per_channel: bool) -> Floats:
+    magnitude = np.abs(np.asarray(weight, np.float64))
+    if per_channel and magnitude.ndim:
+        return np.asarray(magnitude.reshape(magnitude.shape[0], -1).max(axis=1, initial=0.0))
+    return np.asarray(magnitude.max(initial=0.0))
+
+
+def _exact_scale(scale: Floats, identity: float, qmax: int) -> Floats:
+    """The smallest s' ≥ s for which identity = s'·2^h·n with n ≤ qmax and n as large as possible."""
+    ratio = identity / scale
+    exponent = np.ceil(np.log2(ratio / qmax))
+    code = np.floor(ratio / np.exp2(exponent))
+    # ratio just above a power of two times qmax can round the code past its end
+    code = np.clip(code, 1, qmax)
+    return np.asarray(identity / (code * np.exp2(exponent)), np.float64)
+
+
+def _exponent(peak: Floats, scale: Floats, qmax: int) -> int:
+    """The least h with peak ≤ s·2^h·qmax in every channel; 0 for a projection without weights."""
+    ratio = float(np.max(np.asarray(peak) / (scale * qmax)))
+    if ratio <= 0:
+        return 0
+    exponent = math.ceil(math.log2(ratio) - 1e-12)
+    return exponent
+
+
+def quantize_weight(weight: Floats, scale: Floats, exponent: int, bits: int) -> Ints:
+    """Wq = clip(R(W/(s·2^h))), an int64 array of the weight's shape (output channel first)."""
+    qmax = largest_weight(bits)
+    return np.clip(round_half_even(weight / align(scale, weight) * 2.0**-exponent), -qmax, qmax)
+
+
+def align(scale: npt.ArrayLike, array: npt.NDArray[Any]) -> Floats:
+    """A per-channel ``scale`` shaped so that it broadcasts over ``array``'s leading axis."""
+    scale = np.asarray(scale, np.float64)
+    return scale.reshape(scale.shape + (1,) * (array.ndim - 1)) if scale.ndim else scale
+
+
+def fraction_bits(steps: int, scale: Floats, threshold: Floats, exponents: tuple[int, ...]) -> int:
+    """F = max(0, −min h_g, ⌈log2(N·s/(ε·θ_min))⌉) with ε = 1/8 spike (SEMANTICS §7)."""
+    worst = float(np.max(steps * np.asarray(scale) / (EPSILON_SPIKES * np.asarray(threshold))))
+    return max(0, -min(exponents, default=0), math.ceil(math.log2(worst)))
+
+
+def to_membrane(value: npt.ArrayLike, scale: npt.ArrayLike, fraction: int) -> Ints:
+    """R(value/(s·2^−F)) for thresholds and initial membranes; value and s broadcast."""
+    return round_half_even(np.asarray(value, np.float64) / np.asarray(scale, np.float64) * 2.0**fraction)
+
+
+def split_over_time(rates: Floats, scale: npt.ArrayLike, fraction: int) -> Ints:
+    """bq(t) = R(B(t)) − R(B(t−1)) with B the running sum over the leading time axis.
+
+    The drift of the sum never exceeds half a unit (SEMANTICS §7).
+    """
+    running = to_membrane(np.cumsum(rates, axis=0), scale, fraction)
+    return np.diff(running, axis=0, prepend=np.zeros_like(running[:1]))
+
+
+class Range(NamedTuple):
+    """The least and greatest value of an integer, per channel."""
+
+    low: Ints
+    high: Ints
+
+    @property
+    def bits(self) -> int:
+        """The width that holds all channels."""
+        return signed_bits(int(self.low.min()), int(self.high.max()))
+
+
+def membrane_range(
+    drive: Range, bias: Ints, threshold: Ints, v_init: Ints, steps: int, *, signed: bool
+) -> Range:
+    """Every value that V, V + Z and any partial sum of a soft-reset population can take.
+
+    ``drive`` bounds Z per channel and includes 0; ``bias`` and ``threshold`` are [C] or [steps, C].
+    One spike per step leaves, so V grows without bound both ways as ``steps`` does.
+    """
+    bias, threshold = _in_time(bias, steps), _in_time(threshold, steps)
+    low = high = np.asarray(v_init, np.int64)
+    least, most = low, high
+    for t in range(steps):
+        under = low + drive.low + np.minimum(bias[t], 0)
+        over = high + drive.high + np.maximum(bias[t], 0)
+        least, most = np.minimum(least, under), np.maximum(most, over)
+        u_low, u_high = low + drive.low + bias[t], high + drive.high + bias[t]
+        # without a spike u stays below θ, with one it loses θ; a negative spike adds θ
+        low = np.minimum(u_low, np.maximum(u_low - threshold[t], 0))
+        high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t] - 1))
+        if signed:
+            low = np.where(u_low < 0, u_low + threshold[t], low)
+            low = np.minimum(low, 0)
+            high = np.maximum(high, threshold[t] - 1)
+        least, most = np.minimum(least, low), np.maximum(most, high)
+    return Range(least, most)
+
+
+def integral_range(drive: Range, bias: Ints, v_init: Ints, steps: int) -> Range:
+    """Every value of a sum of ``steps`` drives and biases: a readout, or integrate-then-fire.
+
+    ``bias`` is [C] or [steps, C]; it may come before, after or between the drives.
+    """
+    bias = _in_time(bias, steps)
+    below = np.minimum(np.minimum(bias, 0).sum(axis=0), 0)
+    above = np.maximum(np.maximum(bias, 0).sum(axis=0), 0)
+    return Range(
+        v_init + steps * np.minimum(drive.low, 0) + below,
+        v_init + steps * np.maximum(drive.high, 0) + above,
+    )
+
+
+def _in_time(value: Ints, steps: int) -> Ints:
+    value = np.asarray(value, np.int64)
+    return value if value.ndim == 2 else np.broadcast_to(value, (steps, *value.shape))
+
+
+def quantize_input(x: npt.NDArray[Any], scale: float, low: int, high: int) -> tuple[Ints, int]:
+    """x_q = clip(floor(x/scale + ½), low, high) as int64, and how many values were clipped."""
+    code = np.floor(np.asarray(x, np.float64) / scale + 0.5)
+    clipped = int(np.count_nonzero((code < low) | (code > high)))
+    return np.clip(code, low, high).astype(np.int64), clipped

@@ -1,0 +1,106 @@
+"""Ops of the ANN alone: no later level has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from snnc.ir.constants import Constant
+from snnc.ir.ops.address import Pool
+from snnc.ir.ops.base import ANN_ONLY, Level, Op
+from snnc.ir.types import TensorType
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchNorm(Op):
+    """y[c] = γ[c]·(x[c] − μ[c])/√(σ²[c] + ε) + β[c]; all four parameters are [C]."""
+
+    mnemonic: ClassVar[str] = "batch_norm"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    gamma: Constant
+    beta: Constant
+    mean: Constant
+    variance: Constant
+    epsilon: float
+
+    def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
+        """One parameter per channel, and a positive denominator."""
+        channels = operands[0].shape[:1]
+        for name in ("gamma", "beta", "mean", "variance"):
+            constant: Constant = getattr(self, name)
+            if constant.shape != channels:
+                yield f"{name} has shape {constant.shape}, the operand is {operands[0]}"
+            elif not np.isfinite(constant.array).all():
+                yield f"{name} holds NaN or infinite values"
+        if self.variance.size and float(self.variance.array.min()) + self.epsilon <= 0:
+            yield "variance + epsilon must be positive"
+
+    def result(self, operands: Sequence[TensorType]) -> TensorType:
+        """The operand's type."""
+        return operands[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relu(Op):
+    """y = max(0, x)."""
+
+    mnemonic: ClassVar[str] = "relu"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    def result(self, operands: Sequence[TensorType]) -> TensorType:
+        """The operand's type."""
+        return operands[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip(Op):
+    """y = min(max(0, x), c), with c = ``maximum``."""
+
+    mnemonic: ClassVar[str] = "clip"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    maximum: float
+
+    def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
+        """A positive maximum."""
+        if not 0 < self.maximum < float("inf"):
+            yield f"the maximum {self.maximum} must be positive and finite"
+
+    def result(self, operands: Sequence[TensorType]) -> TensorType:
+        """The operand's type."""
+        return operands[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AveragePool(Pool):
+    """y[c, p] = Σ_{q in window p} x[c, q] / d_p.
+
+    ``divisors`` is an integer array [H', W']: the window's size, or where padding is not counted the
+    number of real elements under it.
+    """
+
+    mnemonic: ClassVar[str] = "average_pool"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    divisors: Constant
+
+    def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
+        """As every pool; the divisors are positive integers and fit."""
+        yield from super().check(operands)
+        d = self.divisors
+        if not d.is_integer or d.shape != self.extent(operands[0].shape):
+            yield f"the divisors {d} must be integer, one for each output position"
+        elif int(d.array.min()) < 1:
+            yield "divisors must be positive"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaxPool(Pool):
+    """y[c, p] = max_{q in window p} x[c, q]; padding never wins."""
+
+    mnemonic: ClassVar[str] = "max_pool"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY

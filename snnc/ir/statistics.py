@@ -1,0 +1,146 @@
+"""Streaming reducers of activations: their memory does not grow with the number of samples."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+
+class Reducer(Protocol):
+    """Takes batches [N, C, …] one after the other."""
+
+    def update(self, batch: Array) -> None:
+        """Account for a batch."""
+
+
+class Extremes:
+    """Least and greatest value, and whether all values are integers."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self.low, self.high = np.inf, -np.inf
+        self.integer = True
+
+    def update(self, batch: Array) -> None:
+        """Account for a batch."""
+        self.low = min(self.low, float(batch.min()))
+        self.high = max(self.high, float(batch.max()))
+        self.integer = self.integer and bool((batch == np.rint(batch)).all())
+
+
+class Histogram:
+    """How often non-negative values fall into equal bins, per layer or per channel.
+
+    The range doubles when a larger value comes, and neighbouring bins merge, so one pass is enough;
+    with B bins the largest value seen lies above B/2 bins unless it was the first.
+    """
+
+    def __init__(self, *, per_channel: bool = False, bins: int | None = None) -> None:
+        """``bins`` is even; 16384 for a layer and 2048 for each channel by default."""
+        self.per_channel = per_channel
+        self.bins = bins or (2048 if per_channel else 16384)
+        self.top = 0.0
+        self.maximum: Floats = np.zeros(())
+        self._counts: npt.NDArray[np.int64] | None = None
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many values lie in each bin, int64 [rows, bins]; one row unless per channel."""
+        assert self._counts is not None, "no batch was seen"
+        return self._counts
+
+    def update(self, batch: Array) -> None:
+        """Account for a batch [N, C, …] of values ≥ 0."""
+        rows = self._rows(batch)
+        peak = rows.max(axis=1)
+        if self._counts is None:
+            self._counts = np.zeros((rows.shape[0], self.bins), np.int64)
+            self.maximum = np.zeros(rows.shape[0])
+        self.maximum = np.maximum(self.maximum, peak)
+        self._grow(float(peak.max()))
+        if self.top == 0:
+            self._counts[:, 0] += rows.shape[1]
+            return
+        for row, values in enumerate(rows):
+            index = (values * np.float32(self.bins / self.top)).astype(np.int32)
+            np.minimum(index, self.bins - 1, out=index)
+            self._counts[row] += np.bincount(index, minlength=self.bins)
+
+    def percentile(self, percent: float) -> Floats:
+        """The least bin edge at or above which at most 100 − ``percent`` % of the values lie, [rows]."""
+        if percent >= 100 or self.top == 0:
+            return self.maximum.copy()
+        wanted = percent / 100 * self.counts.sum(axis=1, keepdims=True)
+        edge = (np.cumsum(self.counts, axis=1) < wanted).sum(axis=1) + 1
+        return np.minimum(edge * (self.top / self.bins), self.maximum)
+
+    def quantization_optimum(self, levels: int) -> Floats:
+        """The λ that minimises Σ (a − λ/N·clip(⌊N·a/λ + ½⌋, 0, N))² with N = ``levels``, [rows]."""
+        centres = (np.arange(self.bins) + 0.5) * (self.top / self.bins)
+        best = np.zeros(self.counts.shape[0])
+        least = np.full(self.counts.shape[0], np.inf)
+        for share in np.linspace(0.05, 1.0, 96):
+            limit = np.maximum(share * self.maximum, np.finfo(np.float64).tiny)[:, None]
+            code = np.clip(np.floor(levels * centres / limit + 0.5), 0, levels)
+            error = (self.counts * (centres - limit / levels * code) ** 2).sum(axis=1)
+            better = error < least
+            best = np.where(better, limit[:, 0], best)
+            least = np.where(better, error, least)
+        return np.where(self.maximum > 0, best, 0.0)
+
+    def _rows(self, batch: Array) -> Array:
+        if not self.per_channel:
+            return batch.reshape(1, -1)
+        return np.ascontiguousarray(np.moveaxis(batch, 1, 0)).reshape(batch.shape[1], -1)
+
+    def _grow(self, peak: float) -> None:
+        assert self._counts is not None
+        if peak <= self.top:
+            return
+        if self.top == 0:
+            # a power of two: the bins do not depend on which batch came first
+            self.top = float(np.exp2(np.ceil(np.log2(peak))))
+            return
+        while self.top < peak:
+            merged = self._counts[:, ::2] + self._counts[:, 1::2]
+            self._counts = np.concatenate([merged, np.zeros_like(merged)], axis=1)
+            self.top *= 2
+
+
+class Moments:
+    """Mean and standard deviation per channel."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self.count = 0
+        self._sum: Floats | float = 0.0
+        self._squares: Floats | float = 0.0
+
+    def update(self, batch: Array) -> None:
+        """Account for a batch [N, C, …]."""
+        rows = np.moveaxis(batch, 1, 0).reshape(batch.shape[1], -1).astype(np.float64)
+        self.count += rows.shape[1]
+        self._sum = self._sum + rows.sum(axis=1)
+        self._squares = self._squares + (rows**2).sum(axis=1)
+
+    @property
+    def mean(self) -> Floats:
+        """[C]."""
+        return np.asarray(self._sum) / self.count
+
+    @property
+    def deviation(self) -> Floats:
+        """[C]."""
+        variance = np.asarray(self._squares) / self.count - self.mean**2
+        return np.sqrt(np.maximum(variance, 0))
+
+
+def round_up(value: Floats, digits: int = 12) -> Floats:
+    """``value`` rounded up to ``digits`` significant bits, so that machines agree on it."""
+    mantissa, exponent = np.frexp(np.asarray(value, np.float64))
+    return np.asarray(np.ldexp(np.ceil(np.ldexp(mantissa, digits)), exponent - digits))

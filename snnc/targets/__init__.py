@@ -1,0 +1,1 @@
+"""Hardware limits, number formats and energy constants, as TOML with sources."""

@@ -178,13 +178,13 @@ def membrane_range(
         over = high + drive.high + np.maximum(bias[t], 0)
         least, most = np.minimum(least, under), np.maximum(most, over)
         u_low, u_high = low + drive.low + bias[t], high + drive.high + bias[t]
-        # without a spike u stays below θ, with one it loses θ; a negative spike adds θ
+        # without a spike u stays up to θ, with one it loses θ or becomes 0; a negative spike adds θ
         low = np.minimum(u_low, np.maximum(u_low - threshold[t], 0))
-        high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t] - 1))
+        high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t]))
         if signed:
             low = np.where(u_low < 0, u_low + threshold[t], low)
             low = np.minimum(low, 0)
-            high = np.maximum(high, threshold[t] - 1)
+            high = np.maximum(high, threshold[t])
         least, most = np.minimum(least, low), np.maximum(most, high)
     return Range(least, most)
 

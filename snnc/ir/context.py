@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Reducer)
 
 
 class Estimate(Protocol):
-    """A data-free guess at a tensor's distribution after its ReLU."""
+    """A data-free guess at the distribution of a tensor's magnitudes."""
 
     def percentile(self, percent: float) -> npt.NDArray[np.float64]:
         """The percentile of the whole layer, [1], or of each channel, [C]."""
@@ -34,8 +34,10 @@ class Context(Protocol):
     def activations(self, network: Network, taps: Sequence[int], make: Callable[[], R]) -> dict[int, R]:
         """Run an ann-level network over the calibration data; one reducer for each tapped node."""
 
-    def estimate(self, sources: Sequence[str], *, per_channel: bool) -> Mapping[str, Estimate]:
-        """Data-free distributions of the tensors with these sources (see docs/calibration.md)."""
+    def estimate(
+        self, network: Network, nodes: Sequence[int], *, per_channel: bool
+    ) -> Mapping[int, Estimate]:
+        """Data-free distributions of what the nodes compute (docs/calibration.md)."""
 
     def input_extremes(self, name: str) -> Extremes | None:
         """What the calibration data of an input span, None without data."""

@@ -50,6 +50,9 @@ class Network:
         self._changed()
         return node
 
+    def __contains__(self, node: int) -> bool:
+        return node in self._graph
+
     def op(self, node: int) -> Op:
         """The op of a node."""
         op: Op = self._graph.nodes[node]["op"]

@@ -34,7 +34,7 @@ class Extremes:
 
 
 class Histogram:
-    """How often non-negative values fall into equal bins, per layer or per channel.
+    """How often magnitudes fall into equal bins, per layer or per channel.
 
     The range doubles when a larger value comes, and neighbouring bins merge, so one pass is enough;
     with B bins the largest value seen lies above B/2 bins unless it was the first.
@@ -55,8 +55,8 @@ class Histogram:
         return self._counts
 
     def update(self, batch: Array) -> None:
-        """Account for a batch [N, C, …] of values ≥ 0."""
-        rows = self._rows(batch)
+        """Account for a batch [N, C, …]."""
+        rows = np.abs(self._rows(batch))
         peak = rows.max(axis=1)
         if self._counts is None:
             self._counts = np.zeros((rows.shape[0], self.bins), np.int64)
@@ -77,7 +77,7 @@ class Histogram:
             return self.maximum.copy()
         wanted = percent / 100 * self.counts.sum(axis=1, keepdims=True)
         edge = (np.cumsum(self.counts, axis=1) < wanted).sum(axis=1) + 1
-        return np.minimum(edge * (self.top / self.bins), self.maximum)
+        return np.asarray(np.minimum(edge * (self.top / self.bins), self.maximum), np.float64)
 
     def quantization_optimum(self, levels: int) -> Floats:
         """The λ that minimises Σ (a − λ/N·clip(⌊N·a/λ + ½⌋, 0, N))² with N = ``levels``, [rows]."""

@@ -58,7 +58,7 @@ class Op:
 
 
 @functools.cache
-def _hints(cls: type[Op]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in cls.attributes()}
 

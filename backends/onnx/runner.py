@@ -1,0 +1,131 @@
+"""Running ANNs in onnxruntime: an ann-level network, or the model the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from snnc.backends.onnx.build import input_name, to_onnx, value_name
+from snnc.backends.onnx.session import is_runtime_error, open_session
+from snnc.diagnostics import CompileError, UsageError
+from snnc.ir.network import Network
+from snnc.ir.ops import Input
+
+Array = npt.NDArray[Any]
+
+
+class AnnRunner:
+    """The values of tapped nodes of an ann-level network, in float32."""
+
+    def __init__(self, network: Network, taps: Sequence[int], threads: int = 1) -> None:
+        """``taps`` are the nodes whose values :meth:`run` returns."""
+        self._taps = tuple(dict.fromkeys(taps))
+        self._inputs = {
+            op.name: node for node in network.of(Input) if isinstance(op := network.op(node), Input)
+        }
+        self._session = open_session(to_onnx(network, self._taps), threads)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[int, Array]:
+        """Run a batch, arrays in the user's layout; returns [N, …] for each tap.
+
+        Raises UsageError for a missing array.
+        """
+        missing = [name for name in self._inputs if name not in inputs]
+        if missing:
+            raise UsageError.of("SNNC0162", f"no array is given for {', '.join(map(repr, missing))}")
+        feeds = {input_name(n): np.asarray(inputs[name], np.float32) for name, n in self._inputs.items()}
+        results = self._session.run([value_name(n) for n in self._taps], feeds)
+        return {node: np.asarray(value) for node, value in zip(self._taps, results, strict=True)}
+
+
+class ModelRunner:
+    """The user's own model, whatever batch size its graph is made for.
+
+    A fixed batch extent is made symbolic where the graph then gives the same results on two samples;
+    otherwise samples run in blocks of the fixed extent.
+    """
+
+    def __init__(self, model: onnx.ModelProto, threads: int = 1, batch: int = 64) -> None:
+        """``batch`` is the most samples run together. Raises CompileError for a model that cannot run."""
+        self._threads = threads
+        self._batch = batch
+        self._dtypes = {v.name: _dtype(v) for v in _real_inputs(model)}
+        self._block = _fixed_batch(model)
+        self._session = open_session(model, threads)
+        self._flexible = _with_free_batch(model) if self._block else None
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Every output of the model, [N, …], for arrays by input name."""
+        feeds = {name: np.asarray(inputs[name]).astype(d, copy=False) for name, d in self._dtypes.items()}
+        samples = len(next(iter(feeds.values())))
+        if self._flexible is not None and samples > 1:
+            self._try_free_batch(feeds)
+        size = self._block or self._batch
+        starts = range(0, max(1, samples), size)
+        parts = [self._run_block(feeds, start, min(size, samples - start)) for start in starts]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _run_block(self, feeds: Mapping[str, Array], start: int, count: int) -> list[Array]:
+        block = {name: x[start : start + count] for name, x in feeds.items()}
+        if self._block and count < self._block:
+            # a model of fixed extent wants it filled
+            block = {n: np.concatenate([x, x[-1:].repeat(self._block - count, 0)]) for n, x in block.items()}
+        return [np.asarray(y)[:count] for y in self._session.run(None, block)]
+
+    def _try_free_batch(self, feeds: Mapping[str, Array]) -> None:
+        assert self._flexible is not None
+        model, self._flexible = self._flexible, None
+        two = {name: x[:2] for name, x in feeds.items()}
+        single = [self._run_block(feeds, i, 1) for i in (0, 1)]
+        try:
+            session = open_session(model, self._threads)
+            together = session.run(None, two)
+        except CompileError:
+            return
+        except Exception as error:
+            if not is_runtime_error(error):
+                raise
+            return
+        if all(
+            np.shape(y) == (2, *a.shape[1:]) and np.allclose(y, np.concatenate([a, b]), 1e-4, 1e-5)
+            for y, a, b in zip(together, *single, strict=True)
+        ):
+            self._session, self._block = session, 0
+
+
+def run_model(model: onnx.ModelProto, inputs: Mapping[str, Array], threads: int = 1) -> list[Array]:
+    """Every output of the user's model, [N, …]; see :class:`ModelRunner`."""
+    return ModelRunner(model, threads).run(inputs)
+
+
+def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {t.name for t in model.graph.initializer}
+    return [v for v in model.graph.input if v.name not in constants]
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _fixed_batch(model: onnx.ModelProto) -> int:
+    """The leading extent of the first input, 0 if symbolic."""
+    for value in _real_inputs(model):
+        dims = value.type.tensor_type.shape.dim
+        if dims:
+            return int(dims[0].dim_value)
+    return 0
+
+
+def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    for value in (*_real_inputs(twin), *twin.graph.output):
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del twin.graph.value_info[:]
+    return twin

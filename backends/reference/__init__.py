@@ -1,0 +1,1 @@
+"""The oracle: NumPy, written to be read beside docs/semantics.md."""

@@ -1,0 +1,97 @@
+"""Weighted sums on batches of arrays, exact for integers.
+
+An integer product goes through floating-point BLAS only where every partial sum is proved to be
+representable, |Σ| ≤ Σ|W|·max|x| < 2^24 (float32) or 2^53 (float64); the result then depends neither
+on the order of summation nor on BLAS, threads or CPU (docs/semantics.md §7).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc import fixedpoint
+from snnc.diagnostics import CompileError
+from snnc.ir.ops import Conv2d, Dense, Scale, Weighted
+
+Array = npt.NDArray[Any]
+
+_COLUMN_BYTES = 1 << 26
+
+
+def sum_bound(op: Weighted, peak: int) -> int:
+    """The maximum over outputs of Σ|Wq|·peak: bounds every partial sum before the shift, |x| ≤ ``peak``."""
+    weight = op.weight.array
+    rows = np.abs(weight.astype(np.int64)).reshape(weight.shape[0] if weight.ndim else 1, -1)
+    return int(rows.sum(axis=1).max(initial=0)) * peak
+
+
+def product_dtype(op: Weighted, peak: int) -> npt.DTypeLike:
+    """The fastest dtype in which W·x is right for |x| ≤ ``peak``: float64 for real weights.
+
+    Raises CompileError beyond 63 bits.
+    """
+    if not op.weight.is_integer:
+        return np.float64
+    bound = sum_bound(op, peak)
+    if bound << op.shift >= 1 << fixedpoint.WIDEST_BITS:
+        raise CompileError.of("SNNC0130", "a weighted sum needs more than 63 bits", where=op.origin)
+    if bound < fixedpoint.FLOAT32_EXACT:
+        return np.float32
+    return np.float64 if bound < fixedpoint.FLOAT64_EXACT else np.int64
+
+
+def weigh(op: Weighted, x: Array, rank: int, peak: int) -> Array:
+    """(W·x)·2^shift without bias, for ``x`` with any batch axes before its last ``rank`` ones.
+
+    Returns int64 for integer weights, float64 for real ones. ``peak`` bounds |x| at the int level.
+    """
+    dtype = product_dtype(op, peak)
+    lead = x.shape[: x.ndim - rank]
+    rows = x.reshape(-1, *x.shape[x.ndim - rank :])
+    y = _product(op, rows, op.weight.array.astype(dtype))
+    if op.weight.is_integer:
+        y = y.astype(np.int64) << op.shift
+    return y.reshape(*lead, *y.shape[1:])
+
+
+def _product(op: Weighted, x: Array, weight: Array) -> Array:
+    match op:
+        case Conv2d():
+            return _conv2d(op, x, weight)
+        case Dense():
+            return np.asarray(x.astype(weight.dtype) @ weight.T)
+        case Scale():
+            factor = weight.reshape(weight.shape + (1,) * (x.ndim - 2)) if weight.ndim else weight
+            return x.astype(weight.dtype) * factor
+    raise AssertionError(f"{op.mnemonic} is not a weighted op")
+
+
+def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
+    """Cross-correlation of [B, C, H, W], by columns: one matrix product per sample and group."""
+    outputs, per_group, kh, kw = weight.shape
+    matrix = weight.reshape(op.groups, outputs // op.groups, per_group * kh * kw)
+    chunk = max(1, _COLUMN_BYTES // (8 * kh * kw * max(1, int(np.prod(x.shape[1:])))))
+    parts = []
+    for start in range(0, x.shape[0], chunk):
+        columns, extent = _columns(op, x[start : start + chunk].astype(weight.dtype))
+        product = matrix @ columns
+        parts.append(product.reshape(product.shape[0], outputs, *extent))
+    if parts:
+        return np.concatenate(parts)
+    columns, extent = _columns(op, np.zeros((1, *x.shape[1:]), weight.dtype))
+    return np.zeros((0, outputs, *extent), weight.dtype)
+
+
+def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int]]:
+    """The windows under the kernel as [B, groups, C/groups·kh·kw, H'·W'], and (H', W')."""
+    (top, left, bottom, right), (kh, kw) = op.pads, op.weight.shape[2:]
+    x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
+    reach = ((kh - 1) * op.dilations[0] + 1, (kw - 1) * op.dilations[1] + 1)
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(-2, -1))
+    view = view[..., :: op.strides[0], :: op.strides[1], :: op.dilations[0], :: op.dilations[1]]
+    batch, channels, height, width = view.shape[:4]
+    columns = view.transpose(0, 1, 4, 5, 2, 3)
+    return columns.reshape(batch, op.groups, channels // op.groups * kh * kw, height * width), (height, width)

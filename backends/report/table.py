@@ -1,0 +1,164 @@
+"""A report as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_COLUMNS = (
+    ("layer", "left"),
+    ("shape", "left"),
+    ("neurons", "right"),
+    ("synapses", "right"),
+    ("bits", "right"),
+    ("scale", "right"),
+    ("threshold", "right"),
+    ("F", "right"),
+    ("membrane", "right"),
+    ("SQNR dB", "right"),
+    ("rate", "right"),
+    ("spikes", "right"),
+    ("SOPs", "right"),
+)
+
+
+def render(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What to print of a report, top to bottom; names from models are plain text, never markup."""
+    from rich.text import Text
+
+    about = report["network"]
+    yield Text(f"{about['name']}: T = {about['T']}, {about['schedule']}, {about['level']} level")
+    yield _layers(report["layers"])
+    yield from (Text(line) for line in _totals(report))
+    if report["energy"]:
+        yield _energy(report["energy"])
+    if report["passes"]:
+        yield _passes(report["passes"])
+
+
+def quantity(value: float | None, digits: int = 3) -> str:
+    """A number for people: ``12.3 M``; a dash for what is unknown."""
+    if value is None:
+        return "–"
+    for factor, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.{digits}g}{letter}"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of plain text; ``columns`` are titles and alignments."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE, pad_edge=False)
+    for title, side in columns:
+        made.add_column(title, justify="right" if side == "right" else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+def _layers(layers: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            f"{layer['population']} {_place(layer)}",
+            "×".join(map(str, layer["shape"])),
+            quantity(layer["neurons"]),
+            quantity(layer.get("synapses")),
+            str(layer["weight_bits"] or "–"),
+            _span(layer["scale"]),
+            _span(layer["threshold"]),
+            "–" if layer["fraction_bits"] is None else str(layer["fraction_bits"]),
+            str(layer["membrane_bits"] or "–"),
+            "–" if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f}",
+            "–" if layer.get("mean_rate") is None else f"{layer['mean_rate']:.3f}",
+            quantity(layer.get("spikes")),
+            quantity(layer.get("sops")),
+        )
+        for layer in layers
+    ]
+    return table(_COLUMNS, rows)
+
+
+def _place(layer: Mapping[str, Any]) -> str:
+    from snnc.diagnostics import printable
+
+    names = layer["origin"] or [layer["kind"]]
+    return printable(names[0], 28) + (f" +{len(names) - 1}" if len(names) > 1 else "")
+
+
+def _span(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{quantity(value[0])}…{quantity(value[1])}"
+    return quantity(value)
+
+
+def _totals(report: Mapping[str, Any]) -> Iterator[str]:
+    totals = report["totals"]
+    if totals is None:
+        yield "No netlist below the int level: no costs."
+        return
+    yield (
+        f"{quantity(totals['neurons'])} neurons, {quantity(totals['synapses'])} synapses; the ANN takes "
+        f"{quantity(totals['macs'])} MACs, ECC Eq. 13 counts {quantity(totals['eq13'])} operations"
+    )
+    samples = report["measured_samples"]
+    if not samples:
+        yield "Spikes are unknown without calibration data; snnc evaluate measures them."
+        return
+    yield (
+        f"Per sample, mean of {samples} calibration samples: {quantity(totals['spikes'])} spikes, "
+        f"{quantity(totals['sops'])} SOPs (exact; ECC Eq. 14 gives {quantity(totals['eq14'])}), "
+        f"{quantity(totals['analog_macs'])} MACs of the analog input, "
+        f"{quantity(totals['neuron_updates'])} neuron updates"
+    )
+
+
+def _energy(entries: Sequence[Mapping[str, Any]]) -> Table:
+    columns = (("energy per sample", "left"), ("nJ", "right"), ("not priced", "left"), ("source", "left"))
+    rows = [
+        (
+            f"{entry['name']} ({entry['kind']})",
+            _nanojoules(entry),
+            ", ".join(entry["unpriced"]) or "–",
+            entry["source"],
+        )
+        for entry in entries
+    ]
+    return table(columns, rows)
+
+
+def _nanojoules(entry: Mapping[str, Any]) -> str:
+    """The total, or the priced part of it as a lower bound."""
+    if entry["total_picojoules"] is not None:
+        return quantity(entry["total_picojoules"] / 1000)
+    return f"≥ {quantity(sum(entry['picojoules'].values()) / 1000)}"
+
+
+def _passes(records: Sequence[Mapping[str, Any]]) -> Table:
+    columns = (("pass", "left"), ("promise", "left"), ("measured", "left"), ("seconds", "right"))
+    rows = [
+        (
+            record["text"],
+            record["promise"] + ("" if record["held"] else " — BROKEN"),
+            _proof(record["proof"]),
+            f"{record['seconds']:.2f}",
+        )
+        for record in records
+    ]
+    return table(columns, rows)
+
+
+def _proof(proof: Mapping[str, Any]) -> str:
+    shown = [
+        f"{name} {quantity(value) if isinstance(value, int | float) else value}"
+        for name, value in proof.items()
+        if value is not None
+    ]
+    return ", ".join(shown) or "–"

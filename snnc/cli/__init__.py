@@ -1,0 +1,79 @@
+"""The command line. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from snnc.cli.compile import compile_command, opt
+from snnc.cli.inspect import check, passes, report, verify
+from snnc.cli.options import common
+from snnc.cli.run import evaluate, simulate
+from snnc.cli.terminal import Terminal
+from snnc.diagnostics import Diagnostic, SnncError
+from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message=f"snnc {__version__} ({IR_FORMAT}, {NETLIST_FORMAT})")
+@common
+def snnc() -> None:
+    """Compile trained CNNs (ONNX) into spiking neural networks.
+
+    Exit codes: 0 success, 1 the content cannot be compiled, 2 wrong usage, 3 a limit set by the user was
+    missed, 4 internal error, 130 interrupted.
+    """
+
+
+for command in (compile_command, opt, check, passes, evaluate, simulate, report, verify):
+    snnc.add_command(command)
+
+
+def main() -> None:
+    """The entry point of the ``snnc`` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code and raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        # names from models must not fail on a terminal that cannot show them
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    terminal = Terminal()
+    terminal.start()
+    try:
+        code: Any = snnc.main(list(arguments), "snnc", standalone_mode=False, obj=terminal)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except SnncError as error:
+        terminal.fail(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # the reader has seen enough; the interpreter must not fail on flushing later
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _internal(error, terminal)
+
+
+def _internal(error: Exception, terminal: Terminal) -> int:
+    if terminal.debug:
+        traceback.print_exception(error)
+    name = type(error).__name__
+    remedy = "this is a defect of snnc: please report it with the output of --debug"
+    if isinstance(error, MemoryError):
+        remedy = "set a smaller --max-memory, or use a smaller --batch or --T"
+    terminal.diagnose(Diagnostic("error", "SNNC0190", f"{name}: {error}", (), remedy))
+    return 4

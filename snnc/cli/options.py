@@ -1,0 +1,133 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from snnc.cli.terminal import Terminal
+from snnc.diagnostics import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Size(click.ParamType):
+    """A number of bytes: ``512M``, ``2G``, ``1000000``."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", str(value), re.IGNORECASE)
+        if not match or int(match[1]) == 0:
+            self.fail(f"{value!r} is not a size such as 512M or 2G", param, ctx)
+        return int(match[1]) * _UNITS[match[2].upper()]
+
+
+class Number(click.ParamType):
+    """A finite number or a fraction of two: ``0.00392`` or ``1/255``."""
+
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A float."""
+        try:
+            above, _, below = str(value).partition("/")
+            number = float(above) / float(below or 1)
+        except (ValueError, ZeroDivisionError):
+            number = float("nan")
+        if not abs(number) < float("inf"):
+            self.fail(f"{value!r} is not a number such as 0.5 or 1/255", param, ctx)
+        return number
+
+
+class Numbers(click.ParamType):
+    """One number, or one per channel: ``0.485,0.456,0.406``."""
+
+    name = "NUMBER,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Floats."""
+        return tuple(Number().convert(part, param, ctx) for part in str(value).split(","))
+
+
+def common(function: F) -> F:
+    """The options of every command: -v, -q, --debug, --diagnostics."""
+    for decorate in reversed(
+        (
+            _setting("-v", "--verbose", "verbosity", count=True, help="Say more; -vv for all."),
+            _setting("-q", "--quiet", "quiet", is_flag=True, help="Only errors, no notes, no progress."),
+            _setting("--debug", "debug", is_flag=True, help="Show the traceback of an internal error."),
+            _setting(
+                "--diagnostics",
+                "diagnostics",
+                type=click.Choice(["text", "json"]),
+                help="How to print diagnostics on stderr; json is one object per line.",
+            ),
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
+def pipeline_options(function: F) -> F:
+    """What to run: preset or pipeline text, and the flags that fill its open options."""
+    options = (
+        click.option("--preset", metavar="NAME", help="A named pipeline; see snnc passes.  [default: default]"),
+        click.option("--pipeline", metavar="TEXT|@FILE", help="name{option=value,…},name{…},…"),
+        click.option("--bits", type=click.IntRange(2, 16), help="Bits of a weight.  [default: 8]"),
+        click.option("--T", "T", type=click.IntRange(1, 1 << 16), help="Time steps.  [default: 128]"),
+        click.option("--schedule", type=click.Choice(["rate", "layerwise"]), help="How spikes are timed."),
+        click.option("--input", "input_", type=click.Choice(["current", "rate"]), help="Input coding."),
+        click.option("--target", metavar="NAME", help="Hardware whose limits must hold.  [default: generic]"),
+        click.option("--calib", metavar="FILE[:KEY]", help="Calibration inputs, .npy or .npz."),
+        click.option("--stats", metavar="FILE", help="calibration.json of an earlier compilation."),
+        click.option("--probe", type=click.IntRange(1), default=2, help="Samples that passes are proved on."),
+        click.option("--mean", type=Numbers(), help="Subtract from x·scale before the model."),
+        click.option("--std", type=Numbers(), help="Divide by it, after the mean."),
+        click.option("--scale", type=Number(), help="Multiply raw inputs by it first: 1/255."),
+        click.option("--stop-after", metavar="PASS", help="Stop after this pass."),
+        click.option("--print-ir-after-all", is_flag=True, help="Print the IR after every pass, on stderr."),
+        click.option("--print-ir-after", metavar="PASS", multiple=True, help="Print the IR after a pass."),
+        click.option("--dump-ir", metavar="DIR", help="Write the IR after every pass as NN-pass.snn."),
+        memory_option,
+    )
+    for decorate in reversed(options):
+        function = decorate(function)
+    return function
+
+
+memory_option = click.option(
+    "--max-memory", type=Size(), default="2G", show_default=True, help="Bound on large arrays."
+)
+
+
+def pipeline_text(argument: str | None) -> str | None:
+    """The text of ``--pipeline``, read from the file of ``@FILE``. Raises UsageError if it is missing."""
+    if argument is None or not argument.startswith("@"):
+        return argument
+    path = pathlib.Path(argument[1:])
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError.of("SNNC0164", f"cannot read {path}: {reason}") from None
+
+
+def _setting(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """An option that goes into the :class:`Terminal`, given before or after the command's name."""
+    field = names[-1]
+
+    def store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.ensure_object(Terminal), field, value)
+
+    return click.option(*names, expose_value=False, is_eager=True, callback=store, **attributes)

@@ -1,0 +1,118 @@
+"""What commands say: results on stdout, diagnostics and progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snnc.diagnostics import Diagnostic, SnncError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PATIENCE = 2.0
+"""Seconds of silence before progress is shown."""
+
+
+@dataclasses.dataclass
+class Terminal:
+    """The settings that every command shares."""
+
+    verbosity: int = 0
+    quiet: bool = False
+    debug: bool = False
+    diagnostics: str = "text"
+
+    def start(self) -> None:
+        """Send what snnc logs to stderr, as far as it was asked for."""
+        log = logging.getLogger("snnc")
+        log.handlers = [_Handler(self)]
+        log.propagate = False
+        log.setLevel(logging.DEBUG if self.verbosity > 1 else logging.INFO)
+
+    def fail(self, error: SnncError) -> None:
+        """Print an error with its context."""
+        if self.diagnostics == "json":
+            for diagnostic in error.diagnostics:
+                self.diagnose(diagnostic)
+            return
+        if error.context:
+            click.echo(error.context, err=True)
+        for diagnostic in error.diagnostics:
+            self.diagnose(diagnostic)
+
+    def diagnose(self, diagnostic: Diagnostic) -> None:
+        """Print one diagnostic: text, or a line of JSON."""
+        as_json = self.diagnostics == "json"
+        text = json.dumps(dataclasses.asdict(diagnostic)) if as_json else str(diagnostic)
+        click.echo(text, err=True)
+
+    @contextlib.contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """A function to call with (done, total): a bar appears after two seconds, on a terminal only."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        bar = _Bar(label)
+        try:
+            yield bar.update
+        finally:
+            bar.close()
+
+
+class _Handler(logging.Handler):
+    """Diagnostics as they are; other messages only with -v."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._terminal.quiet:
+            return
+        content = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(content, Diagnostic):
+            self._terminal.diagnose(content)
+        elif self._terminal.verbosity or record.levelno >= logging.WARNING:
+            click.echo(record.getMessage(), err=True)
+
+
+class _Bar:
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._begin = time.monotonic()
+        self._shown: Any = None
+        self._task: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        if self._shown is None:
+            if time.monotonic() - self._begin < PATIENCE:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._shown = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._shown.add_task(self._label, total=total)
+            self._shown.start()
+        self._shown.update(self._task, completed=done, total=total)
+
+    def close(self) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+
+
+def show(*items: RenderableType) -> None:
+    """Print tables and texts on stdout; as wide as they need where stdout is not a terminal."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    for item in items:
+        console.print(item)

@@ -1,0 +1,336 @@
+"""Arrays given by the user: ``FILE[:KEY]`` of .npy or .npz, never pickled, sizes checked before reading.
+
+Inputs are in the model's ONNX layout with a leading batch axis. docs/data.md has the rules by which
+keys are chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import pathlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, UsageError
+from snnc.ir.network import Network
+from snnc.ir.ops import Input
+
+Array = npt.NDArray[Any]
+
+CALIBRATION, EVALUATION = "SNNC0123", "SNNC0162"
+DEFAULT_MEMORY = 2 << 30
+
+_SUFFIX = ".npy"
+_KINDS = "biuf"
+_MOST_ROWS_CHECKED = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an array is before it is read."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        """The size of the array's elements."""
+        size = self.dtype.itemsize
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A dataset: one array per model input, and int64 class numbers [N] if there are labels."""
+
+    inputs: dict[str, Array]
+    labels: npt.NDArray[np.int64] | None
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(next(iter(self.inputs.values())))
+
+
+class ArrayFile:
+    """A .npy or .npz file whose arrays are listed without being read."""
+
+    def __init__(self, path: pathlib.Path, code: str, max_memory: int) -> None:
+        """``code`` is that of the errors; no array larger than ``max_memory`` bytes is read.
+
+        Raises UsageError if the path does not exist, CompileError if it is not such a file.
+        """
+        self.path, self._code, self._limit = path, code, max_memory
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            raise UsageError.of("SNNC0164", f"there is no file {path}") from None
+        except OSError as error:
+            raise UsageError.of("SNNC0164", f"cannot read {path}: {error.strerror}") from None
+        if not stat.S_ISREG(mode):
+            raise CompileError.of(code, f"{path} is not a regular file")
+        with self._reading(), path.open("rb") as file:
+            magic = file.read(6)
+        if magic != b"\x93NUMPY" and magic[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):
+            raise CompileError.of(code, f"{path} is neither a .npy nor a .npz file")
+        self.zipped = magic[:2] == b"PK"
+
+    def headers(self) -> dict[str, Header]:
+        """Every array by its key; the one of a .npy file has the key ''."""
+        found = {}
+        with self._reading():
+            if not self.zipped:
+                with self.path.open("rb") as file:
+                    return {"": _header(file)}
+            with zipfile.ZipFile(self.path) as archive:
+                for member in archive.namelist():
+                    if member.endswith(_SUFFIX):
+                        with archive.open(member) as stream:
+                            found[member.removesuffix(_SUFFIX)] = _header(stream)
+        return found
+
+    def read(self, key: str, limit: int | None = None) -> Array:
+        """The first ``limit`` rows of an array, or all; of a .npy file as a read-only map of the file.
+
+        Raises CompileError if the array exceeds the memory limit, is pickled or damaged.
+        """
+        with self._reading():
+            if not self.zipped:
+                mapped = np.lib.format.open_memmap(self.path, mode="r")
+                return np.asarray(mapped[:limit] if mapped.ndim else mapped)
+            with zipfile.ZipFile(self.path) as archive, archive.open(key + _SUFFIX) as stream:
+                header = _header(stream)
+                rows = header.shape[0] if header.shape else 1
+                wanted = rows if limit is None or header.fortran else min(limit, rows)
+                part = dataclasses.replace(header, shape=(wanted, *header.shape[1:]) if header.shape else ())
+                if part.bytes > self._limit:
+                    raise self._error(
+                        f"array {key!r} takes {part.bytes} bytes, more than the limit of {self._limit}",
+                        "raise --max-memory, or use --limit or fewer samples",
+                    )
+                raw = stream.read(part.bytes)
+        if len(raw) != part.bytes:
+            raise self._error(f"array {key!r} is cut short")
+        flat: Array = np.frombuffer(raw, part.dtype)
+        array: Array = flat.reshape(part.shape, order="F" if part.fortran else "C")
+        return array[:limit] if array.ndim else array
+
+    def _error(self, message: str, remedy: str = "") -> CompileError:
+        return CompileError.of(self._code, f"{self.path}: {message}", remedy=remedy)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turns whatever a damaged file makes the readers raise into a diagnostic."""
+        try:
+            yield
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise self._error(str(error) or "damaged file") from None
+        except (OSError, RuntimeError) as error:
+            raise self._error(f"cannot be read: {error}") from None
+
+
+def split_key(argument: str) -> tuple[pathlib.Path, str | None]:
+    """The path and the key of ``FILE[:KEY]``; a file whose name has a colon is found as it is."""
+    path = pathlib.Path(argument)
+    if path.exists() or ":" not in argument:
+        return path, None
+    file, _, key = argument.rpartition(":")
+    return pathlib.Path(file), key
+
+
+def calibration(
+    argument: str, network: Network, diagnostics: Diagnostics, *, max_memory: int = DEFAULT_MEMORY
+) -> dict[str, Array]:
+    """The calibration arrays for each input of ``network``.
+
+    The key is the one named, else ``calib``, the input's name, or the only array. Raises UsageError for
+    a missing file or key, CompileError (SNNC0123) for unfit content.
+    """
+    path, key = split_key(argument)
+    file = ArrayFile(path, CALIBRATION, max_memory)
+    keys = _choose(file, key, list(inputs_of(network)), ("calib",))
+    arrays = {name: file.read(k) for name, k in keys.items()}
+    return validated(arrays, network, diagnostics, CALIBRATION)
+
+
+def evaluation(
+    argument: str,
+    network: Network,
+    diagnostics: Diagnostics,
+    *,
+    limit: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Evaluation:
+    """The evaluation arrays for each input of ``network``, and the labels ``y`` if the file has them.
+
+    Raises as :func:`calibration`, with SNNC0162.
+    """
+    path, key = split_key(argument)
+    file = ArrayFile(path, EVALUATION, max_memory)
+    keys = _choose(file, key, list(inputs_of(network)), ("x",), labels="y")
+    arrays = {name: file.read(k, limit) for name, k in keys.items()}
+    inputs = validated(arrays, network, diagnostics, EVALUATION)
+    has_labels = "y" in file.headers() and "y" not in keys.values()
+    labels = class_numbers(file.read("y", limit), len(next(iter(inputs.values())))) if has_labels else None
+    return Evaluation(inputs, labels)
+
+
+def inputs_of(network: Network) -> dict[str, Input]:
+    """The inputs of a network by name."""
+    found = {}
+    for node in network.of(Input):
+        op = network.op(node)
+        assert isinstance(op, Input)
+        found[op.name] = op
+    return found
+
+
+def validated(
+    arrays: Mapping[str, Array], network: Network, diagnostics: Diagnostics, code: str
+) -> dict[str, Array]:
+    """The arrays as the model's dtypes, if they fit its inputs.
+
+    Raises CompileError with all problems: rank, shape, dtype, NaN, no samples, unequal lengths.
+    """
+    problems: list[Diagnostic] = []
+    ready: dict[str, Array] = {}
+    for name, op in inputs_of(network).items():
+        if name not in arrays:
+            problems.append(Diagnostic("error", code, f"there is no array for the input {name!r}"))
+            continue
+        array = np.asarray(arrays[name])
+        message = _fault(array, op)
+        if message:
+            problems.append(Diagnostic("error", code, f"the array for the input {name!r} {message}"))
+            continue
+        if array.dtype.kind in "iu" and np.dtype(op.dtype).kind == "f":
+            span = f"{array.min()} … {array.max()}"
+            diagnostics.note(code, f"integers {span} go into the float input {name!r} unscaled")
+        ready[name] = array.astype(op.dtype, copy=False)
+    lengths = {len(a) for a in ready.values()}
+    if len(lengths) > 1:
+        problems.append(Diagnostic("error", code, f"the inputs have unequal numbers of samples: {lengths}"))
+    if problems:
+        raise CompileError(problems)
+    return ready
+
+
+def class_numbers(labels: Array, samples: int) -> npt.NDArray[np.int64]:
+    """Labels [N], [N, 1] or one-hot [N, classes] as int64 class numbers [N].
+
+    Raises CompileError (SNNC0162) if they are neither, or not ``samples`` many.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if len(labels) != samples if labels.ndim else True:
+        message = f"the labels have shape {labels.shape}, the data have {samples} samples"
+        raise CompileError.of(EVALUATION, message)
+    if labels.ndim == 1 and labels.dtype.kind in "iub" and labels.min(initial=0) >= 0:
+        return labels.astype(np.int64)
+    if labels.ndim == 2 and labels.dtype.kind in _KINDS:
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        if one_hot:
+            return np.asarray(labels.argmax(axis=1), np.int64)
+    raise CompileError.of(
+        EVALUATION,
+        f"the labels {labels.dtype}{list(labels.shape)} are neither class numbers nor one-hot rows",
+        remedy="y must be integer [N], or [N, classes] with a single 1 per row",
+    )
+
+
+def digest(arrays: Mapping[str, Array]) -> str:
+    """A sha256 of named arrays: dtype, shape and elements, whatever file they came from."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        for row in array:
+            total.update(np.ascontiguousarray(row).tobytes())
+    return total.hexdigest()
+
+
+def _header(stream: IO[bytes]) -> Header:
+    version = np.lib.format.read_magic(stream)
+    reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    if version[0] not in reader:
+        raise ValueError(f"unsupported .npy version {version[0]}.{version[1]}")
+    shape, fortran, dtype = reader[version[0]](stream)
+    if dtype.hasobject:
+        raise ValueError("holds Python objects (pickled), which are never read")
+    return Header(shape, fortran, dtype)
+
+
+def _choose(
+    file: ArrayFile, key: str | None, inputs: Sequence[str], usual: Sequence[str], labels: str = ""
+) -> dict[str, str]:
+    """Which key holds which input. Raises UsageError with the keys of the file."""
+    headers = file.headers()
+    keys = list(headers)
+    candidates = [k for k in keys if k != labels]
+    if key is not None:
+        if key not in keys:
+            raise UsageError.of("SNNC0164", f"{file.path} has no array {key!r}", remedy=_listing(headers))
+        if len(inputs) == 1:
+            return {inputs[0]: key}
+        raise UsageError.of(
+            "SNNC0164", f"the model has the inputs {', '.join(inputs)}: one key cannot name them all"
+        )
+    if len(inputs) > 1:
+        missing = [name for name in inputs if name not in keys]
+        if missing:
+            message = f"{file.path} has no arrays for the inputs {', '.join(missing)}"
+            raise UsageError.of("SNNC0164", message, remedy=_listing(headers))
+        return {name: name for name in inputs}
+    for name in (*usual, inputs[0]):
+        if name in keys:
+            return {inputs[0]: name}
+    if len(keys) == 1 or (labels and len(candidates) == 1):
+        return {inputs[0]: candidates[0] if candidates else keys[0]}
+    wanted = " or ".join(repr(n) for n in dict.fromkeys((*usual, inputs[0])))
+    raise UsageError.of(
+        "SNNC0164",
+        f"{file.path} has no array {wanted}",
+        remedy=f"choose one with {file.path}:KEY; {_listing(headers)}",
+    )
+
+
+def _listing(headers: Mapping[str, Header]) -> str:
+    shown = [f"{k or '(unnamed)'} {h.dtype}{list(h.shape)}" for k, h in headers.items()]
+    return f"its arrays are {', '.join(shown)}" if shown else "it holds no arrays"
+
+
+def _fault(array: Array, op: Input) -> str:
+    """What keeps an array from being batches of an input; empty if nothing does."""
+    wanted = ", ".join(map(str, op.shape))
+    if array.shape[1:] != op.shape or not array.ndim:
+        hint = "; add a batch axis in front" if array.shape == op.shape else ""
+        return f"has shape {list(array.shape)}; the model takes [N, {wanted}]{hint}"
+    if not len(array):
+        return "holds no samples"
+    if array.dtype.kind not in _KINDS:
+        return f"is of type {array.dtype}, not of numbers"
+    if np.dtype(op.dtype).kind in "iu":
+        if array.dtype.kind == "f":
+            return f"is of type {array.dtype}; the model takes {op.dtype}"
+        limits = np.iinfo(op.dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            return f"has values outside the range of {op.dtype}"
+    if array.dtype.kind == "f" and not all(np.isfinite(chunk).all() for chunk in _chunks(array)):
+        return "holds NaN or infinite values"
+    return ""
+
+
+def _chunks(array: Array) -> Iterator[Array]:
+    """Groups of rows, so that checking a mapped file does not load it at once."""
+    rows = max(1, _MOST_ROWS_CHECKED // max(1, array[0].size))
+    return (array[i : i + rows] for i in range(0, len(array), rows))

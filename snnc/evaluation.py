@@ -1,0 +1,287 @@
+"""How a spiking network answers a dataset, beside the ANN it comes from, in batches."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.base import Engine, Trace, decode
+from snnc.data import Evaluation
+from snnc.diagnostics import CompileError, Diagnostics
+from snnc.fixedpoint import quantize_input
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, Input, MaxGate, Output
+from snnc.ir.types import Int
+from snnc.measure import sqnr
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+EngineName = Literal["fast", "reference"]
+Ann = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""The ANN: a batch of user inputs to its outputs by name."""
+
+BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to run; no field changes a result. ``jobs`` batches run at a time, all processors by default."""
+
+    engine: EngineName = "fast"
+    jobs: int | None = None
+    batch: int = BATCH
+    max_memory: int = 2 << 30
+
+    @property
+    def workers(self) -> int:
+        """How many batches run at a time."""
+        return self.jobs or processors()
+
+
+@dataclasses.dataclass
+class Tally:
+    """Sums over samples; batches add up. ``matches`` and ``hits`` are counted at each step of interest."""
+
+    samples: int
+    counts: dict[int, Floats]
+    clipped: dict[str, tuple[int, int]]
+    hits: npt.NDArray[np.int64] | None = None
+    ann_hits: int = 0
+    matches: npt.NDArray[np.int64] | None = None
+    errors: dict[str, tuple[Floats, float, int]] = dataclasses.field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Account for another batch."""
+        self.samples += other.samples
+        self.ann_hits += other.ann_hits
+        if self.hits is not None and other.hits is not None:
+            self.hits = self.hits + other.hits
+        if self.matches is not None and other.matches is not None:
+            self.matches = self.matches + other.matches
+        self.counts = {node: self.counts[node] + other.counts[node] for node in self.counts}
+        self.clipped = {n: _plus(self.clipped[n], other.clipped[n]) for n in self.clipped}
+        self.errors = {n: _plus(self.errors[n], other.errors[n]) for n in self.errors}
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_engine(name: EngineName, max_memory: int, threads: int = 1) -> Engine:
+    """The simulator of this name."""
+    if name == "reference":
+        from snnc.backends.reference.engine import ReferenceEngine
+
+        return ReferenceEngine(max_memory=max_memory)
+    from snnc.backends.fast.engine import FastEngine
+
+    return FastEngine(threads=threads, max_memory=max_memory)
+
+
+def steps_of(network: Network) -> list[int]:
+    """The steps at which answers are reported: 1, 2, 4, …, T under ``rate``, T alone otherwise."""
+    assert network.steps is not None
+    if network.schedule != "rate":
+        return [network.steps]
+    powers = [1 << k for k in range(network.steps.bit_length()) if 1 << k < network.steps]
+    return [*powers, network.steps]
+
+
+def evaluate(
+    network: Network,
+    data: Evaluation,
+    ann: Ann | None,
+    settings: Settings,
+    diagnostics: Diagnostics,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], Tally]:
+    """Top-1 of ANN and SNN, their agreement and the outputs' error at every step of interest.
+
+    ``progress`` is told samples done and in total. Raises CompileError (SNNC0162) if there is nothing to
+    compare with: neither an ANN nor labels, or labels outside the network's classes.
+    """
+    data = _scorable(network, data, ann, diagnostics)
+    tally: Tally | None = None
+    for part in _batches(network, data, ann, settings):
+        if tally is None:
+            tally = part
+        else:
+            tally.add(part)
+        if progress:
+            progress(tally.samples, data.samples)
+    assert tally is not None
+    _report_clipping(tally, diagnostics)
+    return _result(network, data, ann, tally), tally
+
+
+def mean_counts(tally: Tally) -> dict[int, Floats]:
+    """Spikes per sample of every neuron, by node."""
+    return {node: total / tally.samples for node, total in tally.counts.items()}
+
+
+def _scorable(network: Network, data: Evaluation, ann: Ann | None, diagnostics: Diagnostics) -> Evaluation:
+    classes = network.type(network.operands(next(network.of(Output)))[0]).size
+    if data.labels is not None and classes == 1:
+        diagnostics.note("SNNC0162", "labels are not used: the network has a single output value")
+        data = dataclasses.replace(data, labels=None)
+    if data.labels is None and ann is None:
+        raise CompileError.of(
+            "SNNC0162",
+            "there is nothing to compare with: no labels, and the artifact keeps no source model",
+            remedy="give an array y, or compile without --no-source",
+        )
+    if data.labels is not None and int(data.labels.max()) >= classes:
+        message = f"label {int(data.labels.max())} is not one of the network's {classes} classes"
+        raise CompileError.of("SNNC0162", message, remedy="classes are numbered from 0")
+    return data
+
+
+def _batches(network: Network, data: Evaluation, ann: Ann | None, settings: Settings) -> Iterator[Tally]:
+    """One tally per batch, in order; no more batches are in flight than there are workers."""
+    local = threading.local()
+
+    def one(start: int) -> Tally:
+        if not hasattr(local, "engine"):
+            share = max(1, settings.max_memory // settings.workers)
+            local.engine = make_engine(settings.engine, share)
+        inputs = {name: x[start : start + settings.batch] for name, x in data.inputs.items()}
+        labels = None if data.labels is None else data.labels[start : start + settings.batch]
+        return _tally(network, inputs, labels, local.engine.simulate(network, inputs), ann)
+
+    with concurrent.futures.ThreadPoolExecutor(settings.workers) as pool:
+        starts = iter(range(0, data.samples, settings.batch))
+        pending = [pool.submit(one, start) for start in itertools.islice(starts, settings.workers)]
+        while pending:
+            yield pending.pop(0).result()
+            pending += [pool.submit(one, start) for start in itertools.islice(starts, 1)]
+
+
+def _tally(
+    network: Network,
+    inputs: Mapping[str, Array],
+    labels: npt.NDArray[np.int64] | None,
+    trace: Trace,
+    ann: Ann | None,
+) -> Tally:
+    samples = len(next(iter(inputs.values())))
+    counts = {node: np.asarray(np.abs(c).sum(axis=0), np.float64) for node, c in trace.counts.items()}
+    tally = Tally(samples, counts, _clipped(network, inputs))
+    first = network.op(next(network.of(Output)))
+    assert isinstance(first, Output)
+    at = _answers(network, trace.outputs[first.name])
+    # the integers themselves are compared: no rounding can make or break a tie
+    classes = trace.outputs[first.name][:, at].reshape(samples, len(at), -1).argmax(axis=2)
+    if labels is not None:
+        tally.hits = (classes == labels[:, None]).sum(axis=0)
+    if ann is not None:
+        expected = ann(inputs)
+        wanted = expected[first.name].reshape(samples, -1).argmax(axis=1)
+        tally.matches = (classes == wanted[:, None]).sum(axis=0)
+        tally.ann_hits = int((wanted == labels).sum()) if labels is not None else 0
+        tally.errors = _errors(network, trace, expected)
+    return tally
+
+
+def _answers(network: Network, output: Array) -> list[int]:
+    """The positions of the steps of interest on an output's axis of answers."""
+    return [step - 1 for step in steps_of(network)] if output.shape[1] > 1 else [0]
+
+
+def _errors(
+    network: Network, trace: Trace, expected: Mapping[str, Array]
+) -> dict[str, tuple[Floats, float, int]]:
+    """Squared error at each step, power and number of values, of every output."""
+    found = {}
+    for node in network.of(Output):
+        op = network.op(node)
+        assert isinstance(op, Output)
+        values = decode(network, trace)[op.name]
+        values = host(op.activation, values[:, _answers(network, values)])
+        wanted = np.asarray(expected[op.name], np.float64).reshape(len(values), 1, -1)
+        values = values.reshape(len(values), values.shape[1], -1)
+        squares = ((values - wanted) ** 2).sum(axis=(0, 2))
+        found[op.name] = (np.asarray(squares), float((wanted**2).sum()), wanted.size)
+    return found
+
+
+def host(activation: str, values: Floats) -> Floats:
+    """What the host applies to a network's output; ``values`` are [N, A, C, …], classes on axis 2."""
+    name = activation.lower()
+    if name in ("softmax", "logsoftmax"):
+        shifted = values - values.max(axis=2, keepdims=True)
+        logarithm = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+        return np.asarray(logarithm if name == "logsoftmax" else np.exp(logarithm))
+    if name == "sigmoid":
+        return np.asarray(0.5 * (1 + np.tanh(values / 2)))
+    return np.maximum(values, 0) if name == "relu" else values
+
+
+def _clipped(network: Network, inputs: Mapping[str, Array]) -> dict[str, tuple[int, int]]:
+    found = {}
+    for node in network.of(Input):
+        op = network.op(node)
+        assert isinstance(op, Input)
+        x = inputs[op.name]
+        element = Int(op.bits, op.signed) if op.bits else None
+        clipped = quantize_input(x, op.scale, element.lo, element.hi)[1] if element else 0
+        found[op.name] = (clipped, x.size)
+    return found
+
+
+def _report_clipping(tally: Tally, diagnostics: Diagnostics) -> None:
+    for name, (clipped, size) in tally.clipped.items():
+        if clipped:
+            message = f"{clipped / size:.2%} of the values of input {name!r} exceed its integer range"
+            diagnostics.warning("SNNC0125", message, remedy="calibrate with data of this range")
+
+
+def _result(network: Network, data: Evaluation, ann: Ann | None, tally: Tally) -> dict[str, Any]:
+    n = tally.samples
+    classifier = network.type(network.operands(next(network.of(Output)))[0]).size > 1
+    ann_top1 = tally.ann_hits / n if ann is not None and data.labels is not None else None
+    snn_top1 = None if tally.hits is None else (tally.hits / n).tolist()
+    loss = None if ann_top1 is None or snn_top1 is None else 100 * (ann_top1 - snn_top1[-1])
+    agreement = (tally.matches / n).tolist() if tally.matches is not None and classifier else None
+    return {
+        "samples": n,
+        "T": network.steps,
+        "schedule": network.schedule,
+        "level": network.level,
+        "ann_top1": ann_top1,
+        "steps": steps_of(network),
+        "snn_top1": snn_top1,
+        "agreement": agreement,
+        "loss_points": loss,
+        "spikes_per_sample": float(sum(c.sum() for c in tally.counts.values()) / n),
+        "firing_rate": _rate(network, tally),
+        "outputs": {name: _quality(*error) for name, error in tally.errors.items()},
+        "clipped": {name: clipped / size for name, (clipped, size) in tally.clipped.items()},
+    }
+
+
+def _rate(network: Network, tally: Tally) -> float | None:
+    """Spikes per neuron and step, over all populations that fire."""
+    assert network.steps is not None
+    neurons = sum(network.type(node).size for node in network.of(IfNeuron, MaxGate))
+    if not neurons:
+        return None
+    return float(sum(c.sum() for c in tally.counts.values()) / (tally.samples * neurons * network.steps))
+
+
+def _quality(squares: Floats, power: float, size: int) -> dict[str, Any]:
+    return {"mse": (squares / size).tolist(), "sqnr_db": [sqnr(power, float(e)) for e in squares]}
+
+
+def _plus(one: Any, other: Any) -> Any:
+    return tuple(a + b for a, b in zip(one, other, strict=True))

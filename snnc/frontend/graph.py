@@ -1,0 +1,100 @@
+"""Facts about an ONNX graph as a whole: who reads what, what is needed, what the host applies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto
+
+from snnc.frontend.converters import HOST_OPS
+from snnc.frontend.loader import DEFAULT_DOMAINS
+
+Dimensions = list[int | str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Which tensors and nodes matter.
+
+    ``uses`` counts the readers of each tensor, graph outputs among them; ``needed`` holds the indices
+    of the nodes that an output depends on.
+    """
+
+    uses: Counter[str]
+    needed: frozenset[int]
+
+
+def usage(graph: GraphProto) -> Usage:
+    """Walk back from the outputs; what they do not depend on does not count as a reader."""
+    uses = Counter(output.name for output in graph.output)
+    needed = set()
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if any(uses[name] for name in node.output if name):
+            needed.add(index)
+            uses.update(name for name in node.input if name)
+            uses.update(name for name in _captured(node) if name)
+    return Usage(uses, frozenset(needed))
+
+
+def _captured(node: NodeProto) -> list[str]:
+    """Tensors that the bodies of control flow may read from outside."""
+    bodies = [a.g for a in node.attribute if a.HasField("g")]
+    return [name for body in bodies for inner in body.node for name in inner.input]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostTail:
+    """What the host applies to the tensor ``tensor`` to get the graph output ``output``."""
+
+    output: str
+    tensor: str
+    nodes: tuple[NodeProto, ...]
+
+    @property
+    def activation(self) -> str:
+        """The ops in the order in which the host applies them, joined by commas."""
+        return ",".join(HOST_OPS[node.op_type] for node in self.nodes)
+
+
+def host_tails(graph: GraphProto, uses: Counter[str]) -> list[HostTail]:
+    """For each graph output, the activations directly before it that nothing else reads."""
+    producers = {name: node for node in graph.node for name in node.output}
+    tails = []
+    for output in graph.output:
+        name, nodes = output.name, list[NodeProto]()
+        while (
+            uses[name] == 1
+            and (node := producers.get(name)) is not None
+            and node.op_type in HOST_OPS
+            and node.domain in DEFAULT_DOMAINS
+        ):
+            nodes.insert(0, node)
+            name = node.input[0]
+        tails.append(HostTail(output.name, name, tuple(nodes)))
+    return tails
+
+
+def dimensions(value: onnx.ValueInfoProto) -> Dimensions | None:
+    """A tensor's extents, symbols as text ('?' if nameless); None if even the rank is unknown."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
+
+
+def inferred_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of one sample, by ONNX's own inference, of the tensors where they are fixed."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        return {}
+    shapes = {}
+    for value in (*inferred.value_info, *inferred.output):
+        sample = (dimensions(value) or [])[1:]
+        fixed = tuple(n for n in sample if isinstance(n, int) and n > 0)
+        if sample and len(fixed) == len(sample):
+            shapes[value.name] = fixed
+    return shapes

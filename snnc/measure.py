@@ -1,0 +1,77 @@
+"""What each layer of a spiking network loses against the ANN, on a few samples at compile time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.base import Engine, Trace
+from snnc.fixedpoint import align
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, MaxGate, Output, Readout
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+SAMPLES = 16
+"""How many calibration samples a compilation measures its layers on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """``counts`` are spikes per sample of every neuron, ``sqnr_db`` each layer's ratio, by node.
+
+    A ratio is None where no ANN tensor corresponds, or where signal or error is nil.
+    """
+
+    samples: int
+    counts: Mapping[int, Floats]
+    sqnr_db: Mapping[int, float | None]
+
+
+def measure(ann: Network, network: Network, inputs: Mapping[str, Array], engine: Engine) -> Measurement:
+    """Run both networks on ``inputs`` and compare every population with the ANN tensor it stands for.
+
+    SQNR = 10·log10(Σ a² / Σ (a − unit·n/N)²) with a the ANN's activation and n the spike count.
+    """
+    from snnc.backends.onnx import AnnRunner
+
+    trace = engine.simulate(network, inputs)
+    stands_for = {ann.op(node).source: node for node in ann.nodes if ann.op(node).source}
+    pairs = {
+        node: stands_for[network.op(node).source]
+        for node in network.of(IfNeuron, MaxGate, Readout)
+        if network.op(node).source in stands_for
+        and ann.type(stands_for[network.op(node).source]).shape == network.type(node).shape
+    }
+    expected = AnnRunner(ann, sorted(set(pairs.values())), 1).run(inputs) if pairs else {}
+    ratios: dict[int, float | None] = {node: None for node in network.of(IfNeuron, MaxGate, Readout)}
+    for node, tensor in pairs.items():
+        a = np.asarray(expected[tensor], np.float64)
+        error = float(((a - activation(network, node, trace)) ** 2).sum())
+        ratios[node] = sqnr(float((a**2).sum()), error)
+    counts = {node: np.abs(c).mean(axis=0, dtype=np.float64) for node, c in trace.counts.items()}
+    return Measurement(len(next(iter(inputs.values()))), counts, ratios)
+
+
+def activation(network: Network, node: int, trace: Trace) -> Floats:
+    """What a population said in the ANN's units, [N, …]: unit·n/N, or the readout's last answer."""
+    op, steps = network.op(node), network.steps
+    assert steps is not None
+    if isinstance(op, Readout):
+        output = next(u for u in network.users(node) if isinstance(network.op(u), Output))
+        name = getattr(network.op(output), "name", "")
+        return np.asarray(trace.outputs[name][:, -1] * (op.unit / steps), np.float64)
+    assert isinstance(op, IfNeuron | MaxGate)
+    count = trace.counts[node]
+    return np.asarray(count * align(op.unit.array, count[0]) / steps)
+
+
+def sqnr(power: float, error: float) -> float | None:
+    """10·log10(power/error) in dB; None where it is not a number: no signal, or no error."""
+    return 10 * math.log10(power / error) if power > 0 and error > 0 else None

@@ -1,0 +1,158 @@
+"""The pass manager: runs passes, verifies the IR between them, proves and times each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from snnc.calibrate import CompileContext
+from snnc.diagnostics import CompileError, Diagnostic, InternalError
+from snnc.ir.network import Network
+from snnc.ir.ops import Input
+from snnc.ir.verify import verify
+from snnc.passes import build
+from snnc.passes.base import Pass
+from snnc.prove import Proof, Prover
+from snnc.spec import to_text
+
+Observer = Callable[[int, Pass | None, Network], None]
+"""Called with 0 and None for the network as given, then with 1, 2, … after each pass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: its canonical text, its promise, the proof as JSON values, and its time.
+
+    ``seconds`` is the pass itself, ``proof_seconds`` its verification.
+    """
+
+    name: str
+    text: str
+    promise: str
+    held: bool
+    proof: dict[str, Any]
+    changed: bool
+    seconds: float
+    proof_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineResult:
+    """The network after the last pass, and a record of each."""
+
+    network: Network
+    records: list[PassRecord]
+
+
+class Pipeline:
+    """An ordered list of passes; third-party passes are objects in it.
+
+    ``Pipeline("simplify,fold-batchnorm")`` builds the passes from text.
+    """
+
+    def __init__(self, passes: str | Sequence[Pass], **flags: Any) -> None:
+        """``flags`` such as ``bits=8`` fill options that a text leaves open."""
+        self.passes = build(passes, flags) if isinstance(passes, str) else tuple(passes)
+
+    def __str__(self) -> str:
+        return ",".join(map(to_text, self.passes))
+
+    def run(self, network: Network, context: CompileContext, **options: Any) -> PipelineResult:
+        """See :func:`run`."""
+        return run(network, self.passes, context, **options)
+
+
+def run(
+    network: Network,
+    passes: Sequence[Pass],
+    context: CompileContext,
+    *,
+    probe: int = 2,
+    observe: Observer | None = None,
+    stop_after: str | None = None,
+) -> PipelineResult:
+    """Run ``passes`` in order, on a probe of that many samples.
+
+    Raises CompileError if the network cannot be compiled, with the passes already run in it, and
+    InternalError if a pass leaves an invalid network (SNNC0140) or breaks its promise (SNNC0141).
+    """
+    if network.level == "ann" and context.imported is None:
+        context.imported = network
+    prover = Prover(probe_inputs(network, context, probe))
+    records: list[PassRecord] = []
+    if observe:
+        observe(0, None, network)
+    for step in passes:
+        network, record = _run_one(step, network, context, prover, [r.name for r in records])
+        records.append(record)
+        if observe:
+            observe(len(records), step, network)
+        if step.name == stop_after:
+            break
+    return PipelineResult(network, records)
+
+
+def _run_one(
+    step: Pass, network: Network, context: CompileContext, prover: Prover, before: Sequence[str]
+) -> tuple[Network, PassRecord]:
+    started = time.perf_counter()
+    try:
+        result = step.apply(network, context)
+    except CompileError as error:
+        raise CompileError(error.diagnostics, _history(step, before, error.context)) from error
+    seconds = time.perf_counter() - started
+    _verify_after(step, result, before)
+    started = time.perf_counter()
+    changed = result is not network and result != network
+    proof = prover.prove(step.promise, network, result) if changed else Proof(True, {"unchanged": True})
+    if not proof.held:
+        message = f"pass {step.name} promises {step.promise.value}, but {proof.fault}"
+        fault = Diagnostic("error", "SNNC0141", message, proof.where, "report this with the model")
+        raise InternalError([fault], _history(step, before))
+    record = PassRecord(
+        name=step.name,
+        text=to_text(step),
+        promise=step.promise.value,
+        held=proof.held,
+        proof=proof.measured,
+        changed=changed,
+        seconds=seconds,
+        proof_seconds=time.perf_counter() - started,
+    )
+    return result, record
+
+
+def _verify_after(step: Pass, network: Network, before: Sequence[str]) -> None:
+    try:
+        verify(network)
+    except CompileError as error:
+        fault = Diagnostic("error", "SNNC0140", f"pass {step.name} left an invalid network")
+        context = f"{error.context}\n{_history(step, before)}"
+        raise InternalError([fault, *error.diagnostics], context) from error
+
+
+def _history(step: Pass, before: Sequence[str], context: str = "") -> str:
+    done = ", ".join(before) or "none"
+    line = f"in pass {step.name}; passes already run: {done}"
+    return f"{context}\n{line}" if context else line
+
+
+def probe_inputs(network: Network, context: CompileContext, samples: int) -> Mapping[str, Any]:
+    """The first calibration samples, or seeded noise in the input's range where there are none."""
+    if context.calibration is not None:
+        return {name: np.asarray(x[:samples]) for name, x in context.calibration.items()}
+    generator = np.random.default_rng(0)
+    probe: dict[str, Any] = {}
+    for node in network.of(Input):
+        op = network.op(node)
+        assert isinstance(op, Input)
+        noise = generator.standard_normal((samples, *op.shape))
+        probe[op.name] = np.clip(128 + 64 * noise, 0, 255) if op.dtype == "uint8" else noise
+    return probe
+
+
+__all__ = ["CompileContext", "PassRecord", "Pipeline", "PipelineResult", "probe_inputs", "run"]

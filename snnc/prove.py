@@ -1,0 +1,305 @@
+"""Proves what passes promise, on a few probe samples (docs/semantics.md §8)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.base import Trace, decode
+from snnc.backends.reference.engine import ReferenceEngine, open_loop
+from snnc.backends.reference.evaluate import evaluate
+from snnc.fixedpoint import Floats, align
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import Clip, IfNeuron, Input, MaxGate, Output, Readout, Relu, Scale, Weighted
+from snnc.ir.projections import incoming
+from snnc.passes.base import Promise
+from snnc.passes.spikify import activations_to_host
+
+Array = npt.NDArray[Any]
+
+FUNCTION_TOLERANCE = 1e-5
+EXCUSED_SHARE = 1e-4
+ROUNDING = 64 * np.finfo(np.float64).eps
+PROBE_STEPS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """Whether a promise held, what was measured, and, if it did not hold, where it broke."""
+
+    held: bool
+    measured: dict[str, Any]
+    fault: str = ""
+    where: tuple[str, ...] = ()
+
+
+class Prover:
+    """Holds the probe samples; every network is run on them once and the run is kept."""
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        """``inputs`` are in the user's layout with a batch axis."""
+        self.inputs = inputs
+        self._traces: dict[int, tuple[Network, Trace]] = {}
+
+    def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
+        """Check ``promise`` of a pass that made ``new`` from ``old``."""
+        if promise is Promise.SAME_FUNCTION:
+            return self._same_function(old, new)
+        if promise is Promise.CLIPPED_RATES:
+            return self._clipped_rates(old, new)
+        if promise is Promise.SAME_SPIKES:
+            return self._same_spikes(old, new)
+        return self._approximate(old, new)
+
+    def _same_function(self, old: Network, new: Network) -> Proof:
+        """Outputs agree within 1e-5 of their range, as real functions in float64."""
+        error = self._difference(outputs(old, self.inputs), outputs(new, self.inputs))
+        held = error <= FUNCTION_TOLERANCE
+        fault = "" if held else f"outputs differ by {error:.2g} of their range"
+        return Proof(held, {"relative_error": error}, fault)
+
+    def _difference(self, a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
+        if a.keys() != b.keys() or any(a[k].shape != b[k].shape for k in a):
+            return float("inf")
+        worst = [float(np.abs(a[k] - b[k]).max()) / max(float(np.abs(a[k]).max()), 1e-30) for k in a]
+        return max(worst) if all(np.isfinite(worst)) else float("inf")
+
+    def _clipped_rates(self, old: Network, new: Network) -> Proof:
+        """The transfer function is the ANN with ReLUs clipped at λ; constant currents give its counts."""
+        error = self._difference(outputs(clipped(old, new), self.inputs), outputs(new, self.inputs))
+        deviation = self._count_deviation(new)
+        held = error <= FUNCTION_TOLERANCE and deviation <= 1 + 1e-6
+        fault = ""
+        if not held:
+            fault = (
+                f"the transfer function differs from the clipped ANN by {error:.2g}"
+                if error > FUNCTION_TOLERANCE
+                else f"a constant current gives counts off by {deviation:.3g} spikes"
+            )
+        return Proof(held, {"relative_error": error, "count_deviation": deviation}, fault)
+
+    def _count_deviation(self, network: Network) -> float:
+        """The largest |n − N·clip(z/θ)| of populations that constant currents drive, in spikes."""
+        nodes = [n for n in network.of(IfNeuron) if _constant_drive(network, n)]
+        if not nodes:
+            return 0.0
+        taps = [network.operands(n)[0] for n in nodes]
+        currents = evaluate(network, self.inputs, taps)
+        trace, steps = self._trace(network), _probe_steps(network)
+        worst = 0.0
+        for node, tap in zip(nodes, taps, strict=True):
+            op = network.op(node)
+            assert isinstance(op, IfNeuron)
+            rate = currents[tap] / align(op.threshold.array, currents[tap][0])
+            expected = steps * np.clip(rate, -1.0 if op.signed else 0.0, 1.0)
+            worst = max(worst, float(np.abs(trace.counts[node] - expected).max()))
+        return worst
+
+    def _same_spikes(self, old: Network, new: Network) -> Proof:
+        if old.level == "int" or old.schedule != "rate":
+            return self._equal_spikes(old, new)
+        return self._open_loop(old, new)
+
+    def _equal_spikes(self, old: Network, new: Network) -> Proof:
+        """All counts and outputs are equal: of integers, and of codes."""
+        a, b = self._trace(old), self._trace(new)
+        if len(a.counts) != len(b.counts):
+            return Proof(False, {}, "the number of populations changed")
+        for (node, x), y in zip(a.counts.items(), b.counts.values(), strict=True):
+            differing = int(np.count_nonzero(x != y)) if x.shape == y.shape else x.size
+            share = differing / x.size
+            # in floating point a value at a tie of the code's floor may round either way
+            if differing and (old.level == "int" or share > EXCUSED_SHARE):
+                message = f"{differing} of {x.size} neurons differ in their counts"
+                return Proof(False, {"differing": differing}, message, old.op(node).origin)
+        return Proof(True, {"populations": len(a.counts)})
+
+    def _open_loop(self, old: Network, new: Network) -> Proof:
+        """Each population of ``new``, fed the spikes of ``old``, fires as in ``old`` at every step."""
+        trace = self._trace(old)
+        pairs = list(zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=False))
+        if len(list(old.of(IfNeuron, MaxGate))) != len(list(new.of(IfNeuron, MaxGate))):
+            return Proof(False, {}, "the number of populations changed")
+        twins = {b: a for a, b in pairs}
+        forced = {b: trace.spikes[a] for a, b in pairs}
+        excused = total = 0
+        short = shortened(new, _probe_steps(new))
+        for node, current in open_loop(short, self.inputs, forced):
+            op = short.op(node)
+            if not isinstance(op, IfNeuron):
+                continue
+            before = old.op(twins[node])
+            assert isinstance(before, IfNeuron)
+            wrong, at_ties = _refire(short, node, current, trace, twins[node], before)
+            total += forced[node].size
+            excused += at_ties
+            if wrong:
+                message = f"{wrong} of {forced[node].size} spikes differ"
+                return Proof(False, {"differing": wrong}, message, op.origin)
+        share = excused / max(total, 1)
+        measured = {"excused_share": share, "closed_loop": self._closed_loop(old, new)}
+        if share > EXCUSED_SHARE:
+            return Proof(False, measured, f"{excused} of {total} spikes are excused as ties")
+        return Proof(True, measured)
+
+    def _approximate(self, old: Network, new: Network) -> Proof:
+        """Nothing is judged but that the result is finite; the loss is measured."""
+        measured = self._closed_loop(old, new)
+        finite = bool(np.isfinite(measured["relative_rms"]))
+        return Proof(finite, measured, "" if finite else "outputs are not finite")
+
+    def _closed_loop(self, old: Network, new: Network) -> dict[str, Any]:
+        a, b = self._answers(old), self._answers(new)
+        power = sum(float((x**2).sum()) for x in a.values())
+        error = sum(float(((a[k] - b[k]) ** 2).sum()) for k in a)
+        same = [
+            float(np.mean(x.reshape(len(x), -1).argmax(1) == b[k].reshape(len(x), -1).argmax(1)))
+            for k, x in a.items()
+        ]
+        return {"relative_rms": (error / max(power, 1e-300)) ** 0.5, "agreement": min(same)}
+
+    def _answers(self, network: Network) -> dict[str, Floats]:
+        short = shortened(network, _probe_steps(network))
+        return {name: x[:, -1] for name, x in decode(short, self._trace(network)).items()}
+
+    def _trace(self, network: Network) -> Trace:
+        key = id(network)
+        if key not in self._traces:
+            short = shortened(network, _probe_steps(network))
+            trace = ReferenceEngine().simulate(short, self.inputs, record=network.level == "snn")
+            # only the last two networks are ever compared
+            self._traces = dict(list(self._traces.items())[-1:])
+            self._traces[key] = (network, trace)
+        return self._traces[key][1]
+
+
+def outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of a network as a real function, by name."""
+    nodes = {getattr(network.op(n), "name", ""): network.operands(n)[0] for n in network.of(Output)}
+    values = evaluate(network, inputs, list(nodes.values()))
+    return {name: values[node] for name, node in nodes.items()}
+
+
+def clipped(ann: Network, spiking: Network) -> Network:
+    """The ANN whose activations end at the λ of the populations that stand for them."""
+    units = {}
+    for node in spiking.of(IfNeuron):
+        op = spiking.op(node)
+        assert isinstance(op, IfNeuron)
+        units[op.source] = (op.unit.array, op.signed)
+    result = ann.copy()
+    activations_to_host(result)
+    for node in result.nodes:
+        op = result.op(node)
+        if op.source not in units or isinstance(op, Input | MaxGate):
+            continue
+        unit, signed = units[op.source]
+        if signed and not isinstance(op, Weighted) and op.mnemonic != "add":
+            continue
+        end = _clip_after(result, node, unit, signed=signed)
+        if isinstance(op, Relu | Clip):
+            # the clip below rectifies: what it takes is the activation's own operand
+            first = result.users(node)[0]
+            result.set(first, result.op(first), result.operands(node))
+            result.redirect(node, end)
+            result.prune()
+    return result
+
+
+def _clip_after(network: Network, node: int, unit: Floats, *, signed: bool) -> int:
+    """λ·(clip(x/λ + o, 0, 1 + o) − o) after ``node``, with o = 1 for a signed population, else 0."""
+    offset = 1.0 if signed else 0.0
+    inward = network.add(Scale(weight=Constant(1 / unit), bias=Constant(offset)), node)
+    clip = network.add(Clip(maximum=1.0 + offset), inward)
+    outward = network.add(Scale(weight=Constant(unit), bias=Constant(-offset * unit)), clip)
+    network.redirect(node, outward, keep=[inward])
+    return outward
+
+
+def shortened(network: Network, steps: int) -> Network:
+    """The same network run for fewer steps: parameters over time are cut."""
+    if steps == network.steps:
+        return network
+    result = network.copy()
+    result.steps = steps
+    for node in network.of(IfNeuron, Readout):
+        op = network.op(node)
+        for name in ("threshold", "bias"):
+            constant = getattr(op, name, None)
+            if constant is not None and constant.array.ndim in (2, 4):
+                op = op.replace(**{name: Constant(constant.array[:steps])})
+        result.set(node, op)
+    return result
+
+
+def _probe_steps(network: Network) -> int:
+    """Codes cost no more for more steps, so only ``rate`` is cut."""
+    assert network.steps is not None
+    return min(network.steps, PROBE_STEPS) if network.schedule == "rate" else network.steps
+
+
+def _constant_drive(network: Network, population: int) -> bool:
+    """Whether only inputs, and no spikes, reach a population."""
+    pending = list(network.operands(population))
+    while pending:
+        node = pending.pop()
+        if isinstance(network.op(node), IfNeuron | MaxGate):
+            return False
+        pending += network.operands(node)
+    return True
+
+
+def _refire(
+    network: Network, node: int, current: Array, trace: Trace, twin: int, before: IfNeuron
+) -> tuple[int, int]:
+    """How many spikes differ without and with the excuse of a tie.
+
+    After an excused difference the membrane is set to the old network's, in the new units.
+    """
+    op = network.op(node)
+    assert isinstance(op, IfNeuron)
+    steps = current.shape[1]
+    shape = current.shape[2:]
+    threshold = _over_time(op.threshold.array, steps, shape)
+    ratio = threshold / _over_time(before.threshold.array, steps, shape)
+    bias = _over_time(op.bias.array, steps, shape)
+    slack = ROUNDING * (np.abs(threshold) + _reach(network, node, shape) + np.abs(bias))
+    v = np.broadcast_to(align(op.v_init.array, np.empty(shape)), (len(current), *shape)).copy()
+    wrong = excused = 0
+    for t in range(steps):
+        u = v + current[:, t] + bias[t]
+        spike = (u >= threshold[t]).astype(np.int8)
+        distance = np.abs(u - threshold[t])
+        if op.signed:
+            spike -= u < 0
+            distance = np.minimum(distance, np.abs(u))
+        v = np.where(spike == 0, u, u - threshold[t] * spike)
+        differs = spike != trace.spikes[twin][:, t]
+        if differs.any():
+            tie = differs & (distance <= slack[t] * (t + 1))
+            wrong += int(np.count_nonzero(differs & ~tie))
+            excused += int(np.count_nonzero(tie))
+            v = np.where(tie, trace.membranes[twin][:, t] * ratio[t], v)
+    return wrong, excused
+
+
+def _reach(network: Network, node: int, shape: tuple[int, ...]) -> Floats:
+    """Σ|W| into each channel of a population."""
+    total = np.zeros(shape[0])
+    for projection in incoming(network, node):
+        op = network.op(projection)
+        assert isinstance(op, Weighted)
+        weight = op.weight.array
+        total = total + np.abs(weight).reshape(weight.shape[0] if weight.ndim else 1, -1).sum(axis=1)
+    return align(total, np.empty(shape))
+
+
+def _over_time(value: Floats, steps: int, shape: tuple[int, ...]) -> Floats:
+    """A parameter as [steps, C or 1, …], broadcasting over the population."""
+    timed = value if value.ndim in (2, 4) else np.broadcast_to(value, (steps, *value.shape))
+    return timed[:steps].reshape(steps, *timed.shape[1:], *(1,) * (len(shape) - (timed.ndim - 1)))

@@ -1,0 +1,290 @@
+"""The simulators: the recurrence, integrate-then-fire, and that all of them agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_networks import ann_networks, samples, spiking_networks
+
+import snnc.backends.fast.drive as fast_drive
+import snnc.backends.fast.engine as fast_engine
+import snnc.backends.fast.fire as fast_fire
+from snnc.backends.base import Trace, decode
+from snnc.backends.fast.engine import FastEngine
+from snnc.backends.onnx import AnnRunner, to_onnx
+from snnc.backends.reference.engine import ReferenceEngine, open_loop
+from snnc.backends.reference.evaluate import evaluate
+from snnc.backends.reference.fire import over_time, total_bias
+from snnc.diagnostics import CompileError, UsageError
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import (
+    Delay,
+    Dense,
+    IfNeuron,
+    Input,
+    MaxGate,
+    Output,
+    Readout,
+    Scale,
+)
+from snnc.ir.verify import verify
+
+MANY = settings(max_examples=60, deadline=None)
+
+
+def differences(left: Trace, right: Trace) -> list[str]:
+    """The fields and keys at which two traces are not equal in every integer."""
+    found = []
+    for field in ("outputs", "counts", "spikes", "membranes"):
+        one, other = getattr(left, field), getattr(right, field)
+        keys = sorted(one.keys() | other.keys(), key=str)
+        found += [f"{field}[{k}]" for k in keys if k not in one or not np.array_equal(one[k], other.get(k))]
+    return found
+
+
+def population(
+    current: float | np.ndarray, steps: int, schedule: str = "rate", **options
+) -> tuple[Network, int, dict[str, np.ndarray]]:
+    """One population of the snn level fed by a constant current [C], which is also read out."""
+    x = np.atleast_1d(np.asarray(current, np.float64))
+    network = Network("one", steps=steps, schedule=schedule)
+    z = network.add(Input(name="x", shape=x.shape, coding="current"))
+    weighted = network.add(Scale(weight=Constant(1.0)), z)
+    neuron = network.add(IfNeuron(**options), weighted)
+    network.add(Output(name="y"), network.add(Readout(), network.add(Scale(weight=Constant(1.0)), neuron)))
+    return network, neuron, {"x": x[None]}
+
+
+@MANY
+@given(spiking_networks(), st.integers(0, 3))
+def test_random_networks_are_legal(network, seed):
+    verify(network)
+    assert network.level == "int"
+    assert all(len(x) == 2 for x in samples(network, 2, seed).values())
+
+
+@MANY
+@given(spiking_networks(), st.booleans())
+def test_fast_equals_reference(network, record):
+    inputs = samples(network, 3)
+    expected = ReferenceEngine().simulate(network, inputs, record=record)
+    assert differences(FastEngine().simulate(network, inputs, record=record), expected) == []
+
+
+@MANY
+@given(spiking_networks())
+def test_results_depend_neither_on_batches_nor_on_threads_nor_on_blocks(network):
+    inputs = samples(network, 5)
+    expected = ReferenceEngine().simulate(network, inputs, record=True)
+    assert differences(ReferenceEngine(max_memory=1).simulate(network, inputs, record=True), expected) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_engine, "BLOCK_BYTES", 1500)
+        for engine in (FastEngine(threads=2), FastEngine(max_memory=1)):
+            assert differences(engine.simulate(network, inputs, record=True), expected) == []
+
+
+@MANY
+@given(spiking_networks())
+def test_fast_without_numba_equals_reference(network):
+    inputs = samples(network, 2)
+    expected = ReferenceEngine().simulate(network, inputs, record=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_fire, "FIRE", {})
+        patch.setattr(fast_fire, "GATE", None)
+        assert differences(FastEngine().simulate(network, inputs, record=True), expected) == []
+
+
+@MANY
+@given(spiking_networks())
+def test_fast_without_proof_of_float32_equals_reference(network):
+    inputs = samples(network, 2)
+    expected = ReferenceEngine().simulate(network, inputs, record=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_drive.fixedpoint, "FLOAT32_EXACT", 1)
+        assert differences(FastEngine().simulate(network, inputs, record=True), expected) == []
+        assert differences(ReferenceEngine().simulate(network, inputs, record=True), expected) == []
+
+
+@MANY
+@given(spiking_networks(schedule="rate", delays=False))
+def test_every_population_obeys_the_recurrence(network):
+    inputs = samples(network, 2)
+    trace = ReferenceEngine().simulate(network, inputs, record=True)
+    currents = dict(open_loop(network, inputs, trace.spikes))
+    for node in network.of(IfNeuron):
+        op, shape = network.op(node), network.type(node).shape
+        theta = over_time(op.threshold, shape, network.steps)
+        bias = over_time(op.bias, shape, network.steps)
+        v = np.broadcast_to(over_time(op.v_init, shape, 1)[0], (2, *shape)).copy()
+        for t in range(network.steps):
+            u = v + currents[node][:, t] + bias[t % len(bias)]
+            th = theta[t % len(theta)]
+            for index in np.ndindex(u.shape):
+                level = th[index[1:]]
+                fires = u[index] >= level if op.compare == "ge" else u[index] > level
+                s = 1 if fires else -1 if op.signed and u[index] < 0 else 0
+                assert trace.spikes[node][index[0], t][index[1:]] == s
+                v[index] = 0 if s and op.reset == "zero" else u[index] - level * s
+            assert (trace.membranes[node][:, t] == v).all()
+        assert (trace.counts[node] == trace.spikes[node].sum(axis=1)).all()
+
+
+@MANY
+@given(spiking_networks(schedule="rate"))
+def test_charge_is_conserved(network):
+    inputs = samples(network, 2)
+    trace = ReferenceEngine().simulate(network, inputs, record=True)
+    for node, current in open_loop(network, inputs, trace.spikes):
+        op, shape = network.op(node), network.type(node).shape
+        arrived = current.sum(axis=1) + total_bias(op.bias, shape, network.steps)
+        if isinstance(op, Readout):
+            assert (trace.outputs["y"][:, -1] == arrived).all()
+        elif op.reset == "subtract":
+            left = (over_time(op.threshold, shape, network.steps) * trace.spikes[node]).sum(axis=1)
+            rest = trace.membranes[node][:, -1] - over_time(op.v_init, shape, 1)[0]
+            assert (arrived == left + rest).all()
+
+
+@MANY
+@given(spiking_networks(schedule="layerwise"))
+def test_a_layerwise_code_is_the_floor_of_the_total(network):
+    inputs, n = samples(network, 2), network.steps
+    trace = FastEngine().simulate(network, inputs, record=True)
+    forced = {node: trace.spikes[node] for node in network.of(IfNeuron, MaxGate)}
+    for node, current in open_loop(network, inputs, forced):
+        op, shape = network.op(node), network.type(node).shape
+        v = current.sum(axis=1) + total_bias(op.bias, shape, n)
+        if isinstance(op, Readout):
+            assert (trace.outputs["y"] == v[:, None]).all()
+            continue
+        v = v + over_time(op.v_init, shape, 1)[0]
+        theta = over_time(op.threshold, shape, n)[0]
+        code = np.clip(v // theta, -n if op.signed else 0, n)
+        assert (trace.counts[node] == code).all()
+        for k in range(n):
+            s = (v >= theta).astype(int) - (op.signed & (v < 0))
+            v = v - theta * s
+            assert (trace.spikes[node][:, k] == s).all()
+            assert (trace.membranes[node][:, k] == v).all()
+
+
+@MANY
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=8),
+    st.floats(0.1, 1000),
+    st.integers(1, 64),
+    st.floats(0, 0.99),
+)
+def test_proposition_2_counts_of_a_constant_current(shares, theta, steps, eta):
+    """V(0) = ηθ and constant Z in [0, θ]: the count errs by less than one, from −(1−η) to η."""
+    z = np.array(shares) * theta
+    network, neuron, inputs = population(z, steps, threshold=Constant(theta), v_init=Constant(eta * theta))
+    count = ReferenceEngine().simulate(network, inputs).counts[neuron][0]
+    error = count - steps * z / theta
+    slack = 1e-9 * (steps + 1)
+    assert (error >= -(1 - eta) - slack).all()
+    assert (error <= eta + slack).all()
+
+
+@pytest.mark.parametrize("schedule", ["rate", "layerwise"])
+def test_rates_approach_the_transfer_function(schedule):
+    network, neuron, inputs = population(
+        np.array([-1.0, 0.0, 3.0, 7.5, 10.0, 99.0]),
+        1000,
+        schedule,
+        threshold=Constant(10.0),
+        amplitude=Constant(10.0),
+    )
+    engine = ReferenceEngine()
+    trace = engine.simulate(network, inputs)
+    (value,) = evaluate(network, inputs).values()
+    assert trace.counts[neuron].tolist() == [[0, 0, 300, 750, 1000, 1000]]
+    assert np.allclose(decode(network, trace)["y"][:, -1], value)
+    assert evaluate(network, inputs, [neuron])[neuron].tolist() == [[0, 0, 3, 7.5, 10, 10]]
+
+
+def test_a_bias_before_form_projections_counts_once_per_step():
+    for schedule in ("rate", "layerwise"):
+        network = Network("n", steps=8, schedule=schedule)
+        x = network.add(Input(name="x", shape=(1,), coding="current"))
+        h = network.add(Dense(weight=Constant([[1.0]]), bias=Constant([0.25])), x)
+        h = network.add(IfNeuron(threshold=Constant(1.0)), h)
+        y = network.add(Dense(weight=Constant([[2.0]]), bias=Constant([0.5])), h)
+        network.add(Output(name="y"), network.add(Readout(), y))
+        trace = ReferenceEngine().simulate(network, {"x": np.array([[0.25]])})
+        assert trace.counts[h].tolist() == [[4]]
+        assert decode(network, trace)["y"][0, -1].tolist() == [2.0 * 0.5 + 0.5]
+
+
+def test_max_gate_passes_the_busiest_input_with_its_amplitude():
+    network = Network("gate", steps=10, schedule="rate")
+    x = network.add(Input(name="x", shape=(1, 1, 4), coding="current"))
+    amplitude = Constant([3.0])
+    h = network.add(Scale(weight=Constant(1.0)), x)
+    h = network.add(IfNeuron(threshold=Constant(3.0), amplitude=amplitude), h)
+    gate = network.add(MaxGate(kernel=(1, 2), strides=(1, 2), amplitude=amplitude), h)
+    y = network.add(Readout(), network.add(Scale(weight=Constant(1.0)), gate))
+    network.add(Output(name="y"), y)
+    trace = ReferenceEngine().simulate(network, {"x": np.array([[[[0.9, 1.5, 3.0, 0.0]]]])}, record=True)
+    assert trace.counts[gate].tolist() == [[[[5, 10]]]]
+    assert trace.outputs["y"][0, -1].tolist() == [[[15.0, 30.0]]]
+    assert set(np.unique(trace.spikes[gate])) == {0, 1}
+
+
+def test_a_delay_holds_spikes_back():
+    network = Network("delay", steps=5, schedule="rate")
+    x = network.add(Input(name="x", shape=(1,), coding="current"))
+    h = network.add(IfNeuron(threshold=Constant(1.0)), network.add(Scale(weight=Constant(1.0)), x))
+    late = network.add(Scale(weight=Constant(1.0)), network.add(Delay(steps=2), h))
+    network.add(Output(name="y"), network.add(Readout(), late))
+    trace = ReferenceEngine().simulate(network, {"x": np.ones((1, 1))})
+    assert trace.outputs["y"][0, :, 0].tolist() == [0, 0, 1, 2, 3]
+
+
+def test_open_loop_forces_every_population():
+    network, neuron, inputs = population([0.5], 4, threshold=Constant(1.0))
+    forced = {neuron: np.array([[[1], [0], [0], [1]]], np.int8)}
+    (_, first), (_, second) = open_loop(network, inputs, forced)
+    assert first[0, :, 0].tolist() == [0.5, 0.5, 0.5, 0.5]
+    assert second[0, :, 0].tolist() == [1, 0, 0, 1]
+
+
+def test_layerwise_refuses_the_other_resets():
+    network, _, inputs = population([1.0], 4, "layerwise", threshold=Constant(1.0), reset="zero")
+    with pytest.raises(CompileError, match="soft reset"):
+        ReferenceEngine().simulate(network, inputs)
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    network, _, _ = population([1.0, 2.0], 4, threshold=Constant(1.0))
+    with pytest.raises(UsageError, match="no array is given for the input 'x'"):
+        ReferenceEngine().simulate(network, {})
+    with pytest.raises(UsageError, match=r"takes \[N, 2\], not \[1, 3\]"):
+        FastEngine().simulate(network, {"x": np.zeros((1, 3))})
+
+
+def test_no_samples_give_empty_results():
+    network, neuron, _ = population([1.0, 2.0], 4, threshold=Constant(1.0))
+    trace = FastEngine().simulate(network, {"x": np.zeros((0, 2))})
+    assert trace.counts[neuron].shape == (0, 2)
+
+
+@MANY
+@given(ann_networks(), st.integers(0, 5))
+def test_onnxruntime_agrees_with_evaluate(network, seed):
+    verify(network)
+    inputs = samples(network, 3, seed)
+    taps = [n for n in network.nodes if not isinstance(network.op(n), Output)]
+    expected = evaluate(network, inputs, taps)
+    for node, value in AnnRunner(network, taps).run(inputs).items():
+        error = np.abs(value - expected[node]).max()
+        assert error <= 1e-5 * max(1.0, np.abs(expected[node]).max()), network.op(node).mnemonic
+
+
+def test_to_onnx_refuses_spiking_ops():
+    network, neuron, _ = population([1.0], 4, threshold=Constant(1.0))
+    with pytest.raises(CompileError, match="if_neuron does not exist at the ann level"):
+        to_onnx(network, [neuron])

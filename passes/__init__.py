@@ -46,13 +46,15 @@ PASSES: dict[str, type[Pass]] = {
 }
 
 _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
-_AFTER = "form-projections,normalize-currents,inject-tre{eta=0.5},quantize,legalize"
 
 PRESETS: dict[str, str] = {
-    "default": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},{_AFTER}",
-    "ecc": f"{_BEFORE},spikify{{lambda=max}},{_AFTER}",
+    # the same η as the paper's, given at once: deep layers get it before their first spike is due
+    "default": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},form-projections,"
+    "normalize-currents,inject-tre{eta=0.5,as=potential},quantize,legalize",
+    # the paper's own choices: λ = max and η·θ/N per step (ECC Eq. 9)
+    "ecc": f"{_BEFORE},spikify{{lambda=max}},form-projections,"
+    "normalize-currents,inject-tre{eta=0.5,as=bias},quantize,legalize",
 }
-"""``ecc`` is the paper's own λ = max; ``default`` is ECC with the 99.9th percentile."""
 
 
 def build(text: str, flags: Mapping[str, Any]) -> tuple[Pass, ...]:

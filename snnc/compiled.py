@@ -42,7 +42,7 @@ class Normalisation:
             axis = 1 + (op.perm[0] if op.perm else 0)
             shape = [1] * (1 + len(op.shape))
             shape[axis] = -1
-            mean, std = (np.reshape(np.float64(v), shape) for v in (self.mean, self.std))
+            mean, std = (np.array(v, np.float64).reshape(shape) for v in (self.mean, self.std))
             ready[name] = ((inputs[name] * self.scale - mean) / std).astype(np.float32)
         return ready
 
@@ -51,16 +51,27 @@ class Normalisation:
 class Simulation:
     """``outputs[name]`` are [N, A, …] in the ANN's units, one answer per step (A = T) or a single one.
 
-    ``membranes_out[name]`` are the readouts' membranes behind them, integers at the int level.
+    ``readouts[name]`` are the readouts' membranes behind them, integers at the int level.
     ``counts``, ``spikes`` and ``membranes`` are keyed by population, named as in the netlist; the last
     two, [N, T, …], are empty unless they were asked for.
     """
 
     outputs: dict[str, npt.NDArray[np.float64]]
-    membranes_out: dict[str, Array]
+    readouts: dict[str, Array]
     counts: dict[str, Array]
     spikes: dict[str, Array]
     membranes: dict[str, Array]
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, under names that do not depend on the model's."""
+        parts: dict[str, Mapping[Any, Array]] = {
+            "output": dict(enumerate(self.outputs.values())),
+            "readout": dict(enumerate(self.readouts.values())),
+            "count": self.counts,
+            "spikes": self.spikes,
+            "membrane": self.membranes,
+        }
+        return {f"{part}_{key}": array for part, arrays in parts.items() for key, array in arrays.items()}
 
 
 @dataclasses.dataclass
@@ -80,12 +91,13 @@ class CompiledNetwork:
         self, inputs: Array | Mapping[str, Array], *, engine: EngineName = "fast", record: bool = False
     ) -> Simulation:
         """Run a batch, in the model's own layout with a leading batch axis."""
+        _require_spikes(self.network)
         arrays = named_arrays(self.network, inputs, data.EVALUATION)
         trace = make_engine(engine, Settings().max_memory).simulate(self.network, arrays, record=record)
         names = population_names(self.network)
         return Simulation(
             outputs=decode(self.network, trace),
-            membranes_out=trace.outputs,
+            readouts=trace.outputs,
             counts={names[node]: x for node, x in trace.counts.items()},
             spikes={names[node]: x for node, x in trace.spikes.items()},
             membranes={names[node]: x for node, x in trace.membranes.items()},
@@ -105,6 +117,7 @@ class CompiledNetwork:
 
         Returns what ``snnc evaluate --json`` writes. Raises as :func:`snnc.data.evaluation`.
         """
+        _require_spikes(self.network)
         settings, diagnostics = settings or Settings(), diagnostics or Diagnostics()
         if isinstance(inputs, str | os.PathLike):
             dataset = data.evaluation(
@@ -158,7 +171,7 @@ class CompiledNetwork:
     def _ann(self) -> Callable[[Mapping[str, Array]], Mapping[str, Array]] | None:
         if self.source is None:
             return None
-        from snnc.backends.onnx import ModelRunner
+        from snnc.backends.onnx.runner import ModelRunner
         from snnc.frontend import load as load_model
 
         proto = load_model(self.source, Diagnostics()).proto
@@ -196,6 +209,11 @@ def load(folder: str | os.PathLike[str]) -> CompiledNetwork:
     own = ("format", "version", "files")
     record = {name: value for name, value in manifest.items() if name not in own}
     return CompiledNetwork(network, source, statistics, record, report)
+
+
+def _require_spikes(network: Network) -> None:
+    if network.level == "ann":
+        raise CompileError.of("SNNC0155", "the network is still an ANN: nothing in it spikes")
 
 
 def netlist_files(network: Network) -> dict[str, bytes]:

@@ -174,14 +174,16 @@ def evaluation(
 ) -> Evaluation:
     """The evaluation arrays for each input of ``network``, and the labels ``y`` if the file has them.
 
-    Raises as :func:`calibration`, with SNNC0162.
+    The key is the one named, else ``x``, the input's name, or the only array beside ``y``. Raises as
+    :func:`calibration`, with SNNC0162.
     """
     path, key = split_key(argument)
     file = ArrayFile(path, EVALUATION, max_memory)
     keys = _choose(file, key, list(inputs_of(network)), ("x",), labels="y")
     arrays = {name: file.read(k, limit) for name, k in keys.items()}
     inputs = validated(arrays, network, diagnostics, EVALUATION)
-    has_labels = "y" in file.headers() and "y" not in keys.values()
+    # y belongs to the array that the rules choose, not to any that the user may name
+    has_labels = "y" in file.headers() and all(_labelled(file, k, name) for name, k in keys.items())
     labels = class_numbers(file.read("y", limit), len(next(iter(inputs.values())))) if has_labels else None
     return Evaluation(inputs, labels)
 
@@ -302,6 +304,11 @@ def _choose(
         f"{file.path} has no array {wanted}",
         remedy=f"choose one with {file.path}:KEY; {_listing(headers)}",
     )
+
+
+def _labelled(file: ArrayFile, key: str, name: str) -> bool:
+    """Whether the labels ``y`` are those of the array ``key``, which goes to the input ``name``."""
+    return key in ("x", name) or set(file.headers()) == {key, "y"}
 
 
 def _listing(headers: Mapping[str, Header]) -> str:

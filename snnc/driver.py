@@ -13,18 +13,17 @@ import numpy as np
 
 from snnc import artifact, data, spec
 from snnc.compiled import Array, CompiledNetwork, Normalisation, named_arrays, network_costs
-from snnc.diagnostics import Diagnostics, UsageError
+from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.evaluation import make_engine, processors
 from snnc.ir.network import Network
-from snnc.ir.printer import HEADER
 from snnc.measure import SAMPLES, Measurement, measure
-from snnc.version import __version__
+from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
 
 if TYPE_CHECKING:
     import onnx
 
     from snnc.passes.base import Pass
-    from snnc.pipeline import PassRecord
+    from snnc.pipeline import PassRecord, PipelineResult
 
     Model = str | os.PathLike[str] | bytes | onnx.ModelProto
     Observer = Callable[[int, Pass | None, Network], None]
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
 class Request:
     """How to compile. Options that are None are left to the pipeline.
 
-    ``pipeline`` is pipeline text and excludes ``preset``; ``bits``, ``T`` and ``schedule`` fill what the
-    text leaves open. ``probe`` is the number of samples that promises are proved on; ``max_memory`` is
-    in bytes.
+    ``pipeline`` is pipeline text and excludes ``preset``; ``bits``, ``T``, ``schedule``, ``input`` and
+    ``target`` fill what the text leaves open. ``probe`` is the number of samples that promises are proved
+    on; ``max_memory`` is in bytes.
     """
 
     preset: str | None = None
@@ -45,6 +44,8 @@ class Request:
     bits: int | None = None
     T: int | None = None
     schedule: str | None = None
+    input: str | None = None
+    target: str | None = None
     normalisation: Normalisation | None = None
     probe: int = 2
     max_memory: int = data.DEFAULT_MEMORY
@@ -55,8 +56,8 @@ class Request:
     @property
     def flags(self) -> dict[str, Any]:
         """The pass options that were given."""
-        given = {"bits": self.bits, "T": self.T, "schedule": self.schedule}
-        return {name: value for name, value in given.items() if value is not None}
+        names = ("bits", "T", "schedule", "input", "target")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 def compile_model(
@@ -74,31 +75,74 @@ def compile_model(
     calibration.json of an earlier compilation. Raises CompileError for content that cannot be compiled
     and UsageError for a wrong request; all problems found together are in the one exception.
     """
-    from snnc import frontend, pipeline
+    from snnc import frontend
 
     request, diagnostics = request or Request(), diagnostics or Diagnostics()
     passes = build_passes(request)
     saved = read_statistics(statistics)
     imported = frontend.load(model, diagnostics, preprocessing=_preprocessing(request.normalisation))
     samples = load_calibration(calibration, imported.network, diagnostics, request.max_memory)
-    context = pipeline.CompileContext(diagnostics, samples, saved, request.max_memory, request.threads)
-    result = pipeline.run(
-        imported.network,
-        passes,
-        context,
-        probe=request.probe,
-        observe=observe,
-        stop_after=request.stop_after,
-    )
+    result, kept = _run(imported.network, passes, samples, saved, request, diagnostics, observe)
+    if result.network.level == "ann":
+        raise CompileError.of(
+            "SNNC0155",
+            "the pipeline leaves the network at the ann level: there is nothing to compile",
+            remedy="add spikify to the pipeline, or use snnc opt to see the IR",
+        )
     source = imported.proto.SerializeToString(deterministic=True)
     measured = _measure(imported.network, result.network, samples, request)
     return CompiledNetwork(
         network=result.network,
         source=source if request.keep_source else None,
-        statistics=dict(context.statistics),
+        statistics=kept,
         record=_record(request, passes, result.records, source, samples, saved),
         report_data=_report(result.network, result.records, measured),
     )
+
+
+def optimise(
+    source: Model | Network,
+    request: Request,
+    *,
+    calibration: Calibration | None = None,
+    statistics: str | os.PathLike[str] | None = None,
+    diagnostics: Diagnostics | None = None,
+    observe: Observer | None = None,
+) -> Network:
+    """The network that a pipeline makes of a model, or of a network at any level.
+
+    Parameters and errors are those of :func:`compile_model`.
+    """
+    from snnc import frontend
+
+    diagnostics = diagnostics or Diagnostics()
+    passes = build_passes(request)
+    saved = read_statistics(statistics)
+    network = source
+    if not isinstance(network, Network):
+        preprocessing = _preprocessing(request.normalisation)
+        network = frontend.load(network, diagnostics, preprocessing=preprocessing).network
+    samples = load_calibration(calibration, network, diagnostics, request.max_memory)
+    return _run(network, passes, samples, saved, request, diagnostics, observe)[0].network
+
+
+def _run(
+    network: Network,
+    passes: tuple[Pass, ...],
+    samples: Mapping[str, Array] | None,
+    saved: dict[str, Any] | None,
+    request: Request,
+    diagnostics: Diagnostics,
+    observe: Observer | None,
+) -> tuple[PipelineResult, dict[str, Any]]:
+    """What the pipeline makes of a network, and the statistics that it used."""
+    from snnc import pipeline
+
+    context = pipeline.CompileContext(diagnostics, samples, saved, request.max_memory, request.threads)
+    result = pipeline.run(
+        network, passes, context, probe=request.probe, observe=observe, stop_after=request.stop_after
+    )
+    return result, dict(context.statistics)
 
 
 def build_passes(request: Request) -> tuple[Pass, ...]:
@@ -181,7 +225,8 @@ def _record(
     before = request.normalisation
     return {
         "snnc": __version__,
-        "ir": HEADER,
+        "ir": IR_FORMAT,
+        "netlist": NETLIST_FORMAT,
         "pipeline": ",".join(spec.to_text(step) for step in passes),
         "options": {
             **request.flags,

@@ -249,18 +249,17 @@ def _report_clipping(tally: Tally, diagnostics: Diagnostics) -> None:
 def _result(network: Network, data: Evaluation, ann: Ann | None, tally: Tally) -> dict[str, Any]:
     n = tally.samples
     classifier = network.type(network.operands(next(network.of(Output)))[0]).size > 1
-    ann_top1 = tally.ann_hits / n if ann is not None and data.labels is not None else None
-    snn_top1 = None if tally.hits is None else (tally.hits / n).tolist()
-    loss = None if ann_top1 is None or snn_top1 is None else 100 * (ann_top1 - snn_top1[-1])
+    scored = ann is not None and tally.hits is not None
+    loss = 100 * int(tally.ann_hits - tally.hits[-1]) / n if scored and tally.hits is not None else None
     agreement = (tally.matches / n).tolist() if tally.matches is not None and classifier else None
     return {
         "samples": n,
         "T": network.steps,
         "schedule": network.schedule,
         "level": network.level,
-        "ann_top1": ann_top1,
+        "ann_top1": tally.ann_hits / n if scored else None,
         "steps": steps_of(network),
-        "snn_top1": snn_top1,
+        "snn_top1": None if tally.hits is None else (tally.hits / n).tolist(),
         "agreement": agreement,
         "loss_points": loss,
         "spikes_per_sample": float(sum(c.sum() for c in tally.counts.values()) / n),

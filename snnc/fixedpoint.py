@@ -74,22 +74,15 @@ def choose_scale(
     """
     qmax = largest_weight(bits)
     peaks = [_peak(w, per_channel) for w in weights]
-    top = np.maximum.reduce([p if p.ndim == peaks[0].ndim else p.max() for p in peaks])
-    if per_channel:
-        top = np.maximum.reduce([np.broadcast_to(p, _channels(peaks)) for p in peaks])
-        # a channel without weights keeps the layer's scale
-        top = np.where(top > 0, top, top.max() if top.max() > 0 else 1.0)
-    elif not top > 0:
-        top = np.float64(1.0)
+    channels = max((p.shape for p in peaks), key=len)
+    top = np.maximum.reduce([np.broadcast_to(p, channels) for p in peaks])
+    # a channel without weights keeps the layer's scale
+    top = np.where(top > 0, top, top.max() if top.max() > 0 else 1.0)
     scale = np.asarray(top / qmax, np.float64)
     if identity:
         scale = _exact_scale(scale, abs(identity), qmax)
     exponents = tuple(_exponent(p, scale, qmax) for p in peaks)
     return ProjectionScale(scale, exponents)
-
-
-def _channels(peaks: list[Floats]) -> tuple[int, ...]:
-    return max((p.shape for p in peaks), key=len)
 
 
 def _peak(weight: Floats, per_channel: bool) -> Floats:

@@ -39,10 +39,11 @@ def measure(ann: Network, network: Network, inputs: Mapping[str, Array], engine:
 
     SQNR = 10·log10(Σ a² / Σ (a − unit·n/N)²) with a the ANN's activation and n the spike count.
     """
-    from snnc.backends.onnx import AnnRunner
+    from snnc.backends.onnx.runner import AnnRunner
 
     trace = engine.simulate(network, inputs)
-    stands_for = {ann.op(node).source: node for node in ann.nodes if ann.op(node).source}
+    results = (node for node in ann.nodes if not isinstance(ann.op(node), Output))
+    stands_for = {ann.op(node).source: node for node in results if ann.op(node).source}
     pairs = {
         node: stands_for[network.op(node).source]
         for node in network.of(IfNeuron, MaxGate, Readout)
@@ -50,7 +51,7 @@ def measure(ann: Network, network: Network, inputs: Mapping[str, Array], engine:
         and ann.type(stands_for[network.op(node).source]).shape == network.type(node).shape
     }
     expected = AnnRunner(ann, sorted(set(pairs.values())), 1).run(inputs) if pairs else {}
-    ratios: dict[int, float | None] = {node: None for node in network.of(IfNeuron, MaxGate, Readout)}
+    ratios: dict[int, float | None] = dict.fromkeys(network.of(IfNeuron, MaxGate, Readout))
     for node, tensor in pairs.items():
         a = np.asarray(expected[tensor], np.float64)
         error = float(((a - activation(network, node, trace)) ** 2).sum())

@@ -43,6 +43,18 @@ def test_every_package_on_disk_is_declared_and_the_other_way_round():
     assert settings["tool"]["setuptools"]["packages"] == sorted(packages_on_disk())
 
 
+def test_every_data_file_of_a_package_is_installed():
+    setuptools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    missing = []
+    for package in setuptools["packages"]:
+        parent = next(m for m in (*MAPPED, "snnc") if f"{package}.".startswith(f"{m}."))
+        folder = REPOSITORY / setuptools["package-dir"][parent] / package[len(parent) + 1 :].replace(".", "/")
+        patterns = ["*.py", *setuptools["package-data"].get(package, [])]
+        files = [p for p in folder.iterdir() if p.is_file()]
+        missing += [str(p) for p in files if not any(p.match(pattern) for pattern in patterns)]
+    assert missing == []
+
+
 def test_no_module_lies_in_a_folder_that_is_not_a_package():
     strays = [p for p in source_files() if p.is_relative_to(REPOSITORY / "snnc") and no_package(p)]
     strays += [p for f in MAPPED.values() for p in (REPOSITORY / f).rglob("*.py") if no_package(p)]

@@ -33,7 +33,7 @@ from snnc.ir.ops import Add, Delay, IfNeuron, Input, MaxGate, Output, Readout, W
 
 Array = npt.NDArray[Any]
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 """Float32 operands and currents of one block together: about what a core's cache holds."""
 
 

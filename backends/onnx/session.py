@@ -1,15 +1,21 @@
-"""Sessions of onnxruntime: the one place where it is imported for whole models."""
+"""Sessions of onnxruntime for whole models; it is imported only when one is opened."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from snnc.diagnostics import CompileError
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
+
+Array = npt.NDArray[Any]
 
 
 def open_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -27,11 +33,21 @@ def open_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.Infere
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        if not is_runtime_error(error):
-            raise
-        raise CompileError.of("SNNC0102", f"onnxruntime cannot load the model: {error}") from None
+        raise _foreseen(error, "load") from None
 
 
-def is_runtime_error(error: Exception) -> bool:
-    """Whether onnxruntime raised it: its exceptions share no public base class."""
-    return type(error).__module__.startswith("onnxruntime")
+def run_session(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Array]
+) -> list[Array]:
+    """The named outputs, or all. Raises CompileError if onnxruntime fails."""
+    try:
+        return [np.asarray(y) for y in session.run(outputs, dict(feeds))]
+    except Exception as error:
+        raise _foreseen(error, "run") from None
+
+
+def _foreseen(error: Exception, task: str) -> Exception:
+    """The error as a diagnostic if it is onnxruntime's own; those share no public base class."""
+    if not type(error).__module__.startswith("onnxruntime"):
+        return error
+    return CompileError.of("SNNC0102", f"onnxruntime cannot {task} the model: {error}")

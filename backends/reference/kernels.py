@@ -18,7 +18,7 @@ from snnc.ir.ops import Conv2d, Dense, Scale, Weighted
 
 Array = npt.NDArray[Any]
 
-_COLUMN_BYTES = 1 << 26
+_COLUMN_BYTES = 1 << 25
 
 
 def sum_bound(op: Weighted, peak: int) -> int:
@@ -70,28 +70,27 @@ def _product(op: Weighted, x: Array, weight: Array) -> Array:
 
 
 def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
-    """Cross-correlation of [B, C, H, W], by columns: one matrix product per sample and group."""
+    """Cross-correlation of [B, C, H, W], by columns: one matrix product per chunk and group."""
     outputs, per_group, kh, kw = weight.shape
     matrix = weight.reshape(op.groups, outputs // op.groups, per_group * kh * kw)
-    chunk = max(1, _COLUMN_BYTES // (8 * kh * kw * max(1, int(np.prod(x.shape[1:])))))
+    sample = weight.itemsize * kh * kw * max(1, int(np.prod(x.shape[1:])))
+    chunk = max(1, _COLUMN_BYTES // sample)
     parts = []
-    for start in range(0, x.shape[0], chunk):
+    for start in range(0, max(1, x.shape[0]), chunk):
         columns, extent = _columns(op, x[start : start + chunk].astype(weight.dtype))
-        product = matrix @ columns
-        parts.append(product.reshape(product.shape[0], outputs, *extent))
-    if parts:
-        return np.concatenate(parts)
-    columns, extent = _columns(op, np.zeros((1, *x.shape[1:]), weight.dtype))
-    return np.zeros((0, outputs, *extent), weight.dtype)
+        product = (matrix @ columns).reshape(outputs, columns.shape[2] // (extent[0] * extent[1]), *extent)
+        parts.append(product.transpose(1, 0, 2, 3))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int]]:
-    """The windows under the kernel as [B, groups, C/groups·kh·kw, H'·W'], and (H', W')."""
+    """The windows under the kernel as [groups, C/groups·kh·kw, B·H'·W'], and (H', W')."""
     (top, left, bottom, right), (kh, kw) = op.pads, op.weight.shape[2:]
     x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
     reach = ((kh - 1) * op.dilations[0] + 1, (kw - 1) * op.dilations[1] + 1)
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(-2, -1))
     view = view[..., :: op.strides[0], :: op.strides[1], :: op.dilations[0], :: op.dilations[1]]
     batch, channels, height, width = view.shape[:4]
-    columns = view.transpose(0, 1, 4, 5, 2, 3)
-    return columns.reshape(batch, op.groups, channels // op.groups * kh * kw, height * width), (height, width)
+    columns = view.transpose(1, 4, 5, 0, 2, 3)
+    size = channels // op.groups * kh * kw
+    return columns.reshape(op.groups, size, batch * height * width), (height, width)

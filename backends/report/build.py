@@ -19,6 +19,7 @@ from snnc.targets import load_energy_prices
 FORMAT, VERSION = "snnc-report", 1
 
 _ACTIVITY = ("spikes", "sops", "eq14", "mean_rate")
+_FIRING = ("spikes", "eq14", "mean_rate")
 """What depends on spikes, and is unknown before any sample was run."""
 
 
@@ -88,6 +89,8 @@ def _cost(layer: LayerCost | None, samples: int) -> dict[str, Any]:
         return {}
     described = ("population", "kind", "origin", "source", "projections", "neurons", "weight_bits")
     costs = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name not in described}
+    if layer.kind == "readout":
+        costs.update(dict.fromkeys(_FIRING))
     return _known(costs, samples) | {"weight_memory_bits": layer.weight_bits}
 
 

@@ -121,11 +121,11 @@ def _totals(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _energy(entries: Sequence[Mapping[str, Any]]) -> Table:
-    columns = (("energy per sample", "left"), ("nJ", "right"), ("not priced", "left"), ("source", "left"))
+    columns = (("energy per sample", "left"), ("µJ", "right"), ("not priced", "left"), ("source", "left"))
     rows = [
         (
             f"{entry['name']} ({entry['kind']})",
-            _nanojoules(entry),
+            _microjoules(entry),
             ", ".join(entry["unpriced"]) or "–",
             entry["source"],
         )
@@ -134,11 +134,11 @@ def _energy(entries: Sequence[Mapping[str, Any]]) -> Table:
     return table(columns, rows)
 
 
-def _nanojoules(entry: Mapping[str, Any]) -> str:
+def _microjoules(entry: Mapping[str, Any]) -> str:
     """The total, or the priced part of it as a lower bound."""
     if entry["total_picojoules"] is not None:
-        return quantity(entry["total_picojoules"] / 1000)
-    return f"≥ {quantity(sum(entry['picojoules'].values()) / 1000)}"
+        return quantity(entry["total_picojoules"] / 1e6)
+    return f"≥ {quantity(sum(entry['picojoules'].values()) / 1e6)}"
 
 
 def _passes(records: Sequence[Mapping[str, Any]]) -> Table:
@@ -156,9 +156,17 @@ def _passes(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _proof(proof: Mapping[str, Any]) -> str:
-    shown = [
-        f"{name} {quantity(value) if isinstance(value, int | float) else value}"
-        for name, value in proof.items()
-        if value is not None
-    ]
-    return ", ".join(shown) or "–"
+    return ", ".join(_terms(proof)) or "–"
+
+
+def _terms(proof: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in proof.items():
+        label = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from (f"{label} {term}" for term in _terms(value))
+        elif value is True:
+            yield label
+        elif isinstance(value, int | float) and value is not False:
+            yield f"{label} {quantity(value)}"
+        elif isinstance(value, str):
+            yield f"{label} {value}"

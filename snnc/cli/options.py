@@ -5,19 +5,25 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from snnc.cli.terminal import Terminal
 from snnc.diagnostics import UsageError
 
+if TYPE_CHECKING:
+    _Type = click.ParamType[Any]
+else:
+    # generic from click 8.4 on only
+    _Type = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-class Size(click.ParamType):
+class Size(_Type):
     """A number of bytes: ``512M``, ``2G``, ``1000000``."""
 
     name = "SIZE"
@@ -30,7 +36,7 @@ class Size(click.ParamType):
         return int(match[1]) * _UNITS[match[2].upper()]
 
 
-class Number(click.ParamType):
+class Number(_Type):
     """A finite number or a fraction of two: ``0.00392`` or ``1/255``."""
 
     name = "NUMBER"
@@ -47,7 +53,7 @@ class Number(click.ParamType):
         return number
 
 
-class Numbers(click.ParamType):
+class Numbers(_Type):
     """One number, or one per channel: ``0.485,0.456,0.406``."""
 
     name = "NUMBER,…"
@@ -81,7 +87,9 @@ def common(function: F) -> F:
 def pipeline_options(function: F) -> F:
     """What to run: preset or pipeline text, and the flags that fill its open options."""
     options = (
-        click.option("--preset", metavar="NAME", help="A named pipeline; see snnc passes.  [default: default]"),
+        click.option(
+            "--preset", metavar="NAME", help="A named pipeline; see snnc passes.  [default: default]"
+        ),
         click.option("--pipeline", metavar="TEXT|@FILE", help="name{option=value,…},name{…},…"),
         click.option("--bits", type=click.IntRange(2, 16), help="Bits of a weight.  [default: 8]"),
         click.option("--T", "T", type=click.IntRange(1, 1 << 16), help="Time steps.  [default: 128]"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
+from onnx import TensorProto
 
 from snnc.frontend.builder import Rejected
 from snnc.frontend.node import OnnxNode
 from snnc.ir.ops import Clip, Relu
+
+_REAL = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def relu(node: OnnxNode) -> int:
@@ -51,7 +53,7 @@ def identity(node: OnnxNode) -> int:
 
 def cast(node: OnnxNode) -> int:
     """Cast to a floating-point type: activations are real here."""
-    target = onnx.helper.tensor_dtype_to_np_dtype(node.attribute("to"))
-    if target.kind in "iub":
-        raise Rejected("SNNC0111", f"Cast of an activation to {target} rounds it")
+    target = node.attribute("to")
+    if target not in _REAL:
+        raise Rejected("SNNC0111", "Cast of an activation to a type that is not floating-point rounds it")
     return node.tensor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Literal
 
@@ -60,12 +61,12 @@ class Importer:
         """The network; it is complete only if no error was recorded."""
         self._usage = usage(self._graph)
         tails = host_tails(self._graph, self._usage.uses)
-        on_host = {node_name(node): tail for tail in tails for node in tail.nodes}
+        on_host = {node.output[0] for tail in tails for node in tail.nodes}
         for value in self._graph.input:
             if value.name not in self._initializers:
                 self._input(value)
         for index, node in enumerate(self._graph.node):
-            if node_name(node) in on_host and node.output[0] not in self._values:
+            if on_host.intersection(node.output):
                 status: Status = "approximated" if node.op_type == "QuantizeLinear" else "ok"
                 self._row(node, status, "left to the host")
             elif index not in self._usage.needed:
@@ -107,17 +108,24 @@ class Importer:
             self._diagnostics.error(fault.code, f"the input {value.name!r}: {fault.message}")
 
     def _node(self, proto: NodeProto) -> None:
+        values: list[Value | None] = []
         try:
             values = [self._value(name) for name in proto.input]
             unknown = next((v for v in values if isinstance(v, Unknown)), None)
-            if unknown is not None:
-                self._reject(proto, f"it depends on {unknown.node!r}, whose result is unknown")
+            if unknown is None:
+                uses = self._usage.uses
+                self._convert(OnnxNode(proto, self._opset, values, self._builder, uses, self._batch))
                 return
-            node = OnnxNode(proto, self._opset, values, self._builder, self._usage.uses, self._batch)
-            self._convert(node)
+            reason = f"it depends on {unknown.node!r}, whose result is unknown"
         except Rejected as fault:
-            self._diagnostics.error(fault.code, fault.message, where=(node_name(proto),), remedy=fault.remedy)
-            self._reject(proto, fault.message)
+            reason = fault.message
+            self._diagnostics.error(fault.code, reason, where=(node_name(proto),), remedy=fault.remedy)
+        self._row(proto, "unsupported", reason)
+        for name in filter(None, proto.output):
+            self._values[name] = Unknown(node_name(proto))
+        # a constant has no batch axis, so it cannot be stood in for
+        if any(isinstance(value, int) for value in values):
+            self._stand_in(proto)
 
     def _convert(self, node: OnnxNode) -> None:
         proto = node.proto
@@ -183,18 +191,14 @@ class Importer:
         if not op.source and origin in op.origin:
             self._builder.set(result, op.replace(source=tensor))
 
-    def _reject(self, proto: NodeProto, reason: str) -> None:
-        """Go on with stand-ins for the results, so that later nodes are examined too."""
-        self._row(proto, "unsupported", reason)
+    def _stand_in(self, proto: NodeProto) -> None:
+        """Give a rejected node's results a shape, so that later nodes are examined too."""
         if self._shapes is None:
             self._shapes = inferred_shapes(self._proto)
-        for name in filter(None, proto.output):
-            self._values[name] = Unknown(node_name(proto))
+        for name in proto.output:
             if name in self._shapes:
-                try:
+                with contextlib.suppress(Rejected):
                     self._values[name] = self._builder.add(Input(name=name, shape=self._shapes[name]))
-                except Rejected:
-                    continue
 
     def _output(self, tail: HostTail) -> None:
         try:

@@ -66,10 +66,10 @@ class Histogram:
         if self.top == 0:
             self._counts[:, 0] += rows.shape[1]
             return
-        for row, values in enumerate(rows):
-            index = (values * np.float32(self.bins / self.top)).astype(np.int32)
-            np.minimum(index, self.bins - 1, out=index)
-            self._counts[row] += np.bincount(index, minlength=self.bins)
+        index = (rows * np.float32(self.bins / self.top)).astype(np.int32)
+        np.minimum(index, self.bins - 1, out=index)
+        index += np.arange(0, self._counts.size, self.bins, dtype=np.int32)[:, None]
+        self._counts += np.bincount(index.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
 
     def percentile(self, percent: float) -> Floats:
         """The least bin edge at or above which at most 100 − ``percent`` % of the values lie, [rows]."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from random_networks import ann_networks, samples, spiking_networks
 
 import snnc.backends.fast.drive as fast_drive
@@ -13,7 +15,7 @@ import snnc.backends.fast.engine as fast_engine
 import snnc.backends.fast.fire as fast_fire
 from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
-from snnc.backends.onnx import AnnRunner, to_onnx
+from snnc.backends.onnx import AnnRunner, run_model, to_onnx
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
 from snnc.backends.reference.fire import over_time, total_bias
@@ -32,7 +34,7 @@ from snnc.ir.ops import (
 )
 from snnc.ir.verify import verify
 
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=40, deadline=None)
 
 
 def differences(left: Trace, right: Trace) -> list[str]:
@@ -288,3 +290,31 @@ def test_to_onnx_refuses_spiking_ops():
     network, neuron, _ = population([1.0], 4, threshold=Constant(1.0))
     with pytest.raises(CompileError, match="if_neuron does not exist at the ann level"):
         to_onnx(network, [neuron])
+
+
+def model(batch: int | str, reshape: tuple[int, ...]) -> onnx.ModelProto:
+    """y = flatten(2·x) of [batch, 2, 3], with the target shape of the Reshape as a constant."""
+    constants = [
+        numpy_helper.from_array(np.array(reshape, np.int64), "shape"),
+        numpy_helper.from_array(np.array(2, np.float32), "two"),
+    ]
+    nodes = [helper.make_node("Mul", ["x", "two"], ["z"]), helper.make_node("Reshape", ["z", "shape"], ["y"])]
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, 2, 3])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [batch, 6])
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 2])
+@pytest.mark.parametrize("fixed_reshape", [False, True])
+def test_a_model_runs_whatever_its_batch_extent(batch, fixed_reshape):
+    shape = (batch, 6) if fixed_reshape and isinstance(batch, int) else (-1, 6)
+    x = np.arange(30, dtype=np.float64).reshape(5, 2, 3)
+    (y,) = run_model(model(batch, shape), {"x": x})
+    assert y.dtype == np.float32
+    assert (y == 2 * x.reshape(5, 6)).all()
+
+
+def test_a_model_that_mixes_samples_is_run_in_its_own_blocks():
+    (y,) = run_model(model(1, (1, -1)), {"x": np.ones((3, 2, 3))})
+    assert y.tolist() == [[2.0] * 6] * 3

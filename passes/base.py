@@ -44,6 +44,10 @@ class Pass:
         """Option names as written in pipeline text, and their values."""
         return {f.name.rstrip("_"): getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def guarantee(self) -> Promise:
+        """What this pass promises with the options it has."""
+        return self.promise
+
     def require_level(self, network: Network) -> None:
         """Raise CompileError unless the network is at this pass's level."""
         if network.level != self.level:

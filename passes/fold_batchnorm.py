@@ -42,6 +42,10 @@ class FoldBatchnorm(Pass):
             self._fold(result, node)
         return result
 
+    def guarantee(self) -> Promise:
+        """Without ε the function changes; by how much is measured."""
+        return self.promise if self.epsilon == "model" else Promise.APPROXIMATE
+
     def _fold(self, network: Network, node: int) -> None:
         op = network.op(node)
         assert isinstance(op, BatchNorm)

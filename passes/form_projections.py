@@ -50,19 +50,22 @@ def _form(network: Network, population: int) -> None:
             where=op.origin,
             remedy="flatten the tensor or give it two spatial axes",
         )
+    join = network.op(operand)
+    # an identity skip belongs to the join, not to the population that it comes from
+    place = join.origin if isinstance(join, Add) else op.origin
     bias = op.bias.array
     projections = []
     for term in _terms(network, operand):
         weighted = network.op(term)
         if not isinstance(weighted, Weighted):
-            projections.append(network.add(Scale(weight=ONE, origin=weighted.origin), term))
+            projections.append(network.add(Scale(weight=ONE, origin=place), term))
             continue
         if weighted.bias is not None:
             bias = np.add(*aligned(bias, weighted.bias.array))
         projections.append(network.add(weighted.replace(bias=None), *network.operands(term)))
     joined = projections[0]
     if len(projections) > 1:
-        joined = network.add(Add(origin=network.op(operand).origin), *projections)
+        joined = network.add(Add(origin=place), *projections)
     origin = merge_origins(*(network.op(p) for p in projections), op)
     network.set(population, op.replace(bias=Constant(bias), origin=origin), [joined])
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from snnc.diagnostics import CompileError
 from snnc.fixedpoint import Floats
 from snnc.ir.address import ADDRESS_OPS
 from snnc.ir.constants import Constant
@@ -97,7 +98,11 @@ def factor_before_weights(network: Network, node: int) -> bool:
             return op.weight.array
         return None if isinstance(network.op(n), ADDRESS_OPS) else np.ones(())
 
-    weights = {t: scale_operand(network, t, operand_gain(network, t, gain_of)) for t in sorted(targets)}
+    try:
+        weights = {t: scale_operand(network, t, operand_gain(network, t, gain_of)) for t in sorted(targets)}
+    except CompileError:
+        # an address map mixes channels of different factors before the weights
+        return False
     for target, weight in weights.items():
         before = network.op(target)
         network.set(target, before.replace(weight=weight, origin=merge_origins(op, before)))

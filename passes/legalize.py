@@ -86,7 +86,11 @@ def membrane_bits(network: Network, population: int) -> int:
         drive = _drive(network, population, channels, codes=steps)
         totals = [side.sum(axis=0, keepdims=True) for side in bias]
         ranges = [fixedpoint.integral_range(drive, total, v_init, 1) for total in totals]
-        return Range(ranges[0].low, ranges[1].high).bits
+        most = ranges[1].high
+        if isinstance(op, IfNeuron) and op.signed:
+            # a negative code gives back up to θ more than V lacks
+            most = np.maximum(most, op.threshold.array)
+        return Range(ranges[0].low, most).bits
     drive = _drive(network, population, channels, codes=1)
     if isinstance(op, Readout):
         ranges = [fixedpoint.integral_range(drive, side, v_init, steps) for side in bias]

@@ -18,8 +18,8 @@ from snnc.fixedpoint import Floats, Ints, ProjectionScale
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Input, Level, MaxGate, Readout, Weighted
-from snnc.ir.projections import incoming, is_identity, paths
+from snnc.ir.ops import IfNeuron, Input, Level, MaxGate, Readout, Scale, Weighted
+from snnc.ir.projections import incoming, paths
 from snnc.ir.types import Int
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
@@ -85,10 +85,9 @@ class Quantize(Pass):
         assert isinstance(op, IfNeuron | Readout)
         nodes = incoming(network, population)
         weights = [_weight(network, n, inputs) for n in nodes]
-        identity = next(
-            (float(w) for n, w in zip(nodes, weights, strict=True) if is_identity(network.op(n))), None
-        )
         channelwise = self.per == "channel" and isinstance(op, IfNeuron)
+        skips = [w for n, w in zip(nodes, weights, strict=True) if isinstance(network.op(n), Scale)]
+        identity = next((w for w in skips if channelwise or not w.ndim), None)
         found = fixedpoint.choose_scale(weights, self.bits, per_channel=channelwise, identity=identity)
         # a readout has no threshold: a spike is as good as its largest weight
         spike = op.threshold.array if isinstance(op, IfNeuron) else found.scale * 2.0 ** (self.bits - 1)

@@ -23,6 +23,7 @@ from snnc.ir.network import Network, Schedule
 from snnc.ir.ops import (
     Add,
     Clip,
+    Concat,
     IfNeuron,
     Input,
     Level,
@@ -38,6 +39,7 @@ from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
 from snnc.passes.gains import operand_gain, per_channel
+from snnc.passes.quantize import input_range
 
 CHANNEL_FLOOR = 1 / 32
 """No channel's λ is less than this share of its layer's: one dead channel would ruin the scale."""
@@ -73,6 +75,7 @@ class Spikify(Pass):
             result.set(node, _population(result.op(node), scales[node]))
         for node in signed:
             carry_signed(result, node, scales[node], context)
+        refuse_mixed_concats(result)
         for node in list(result.of(MaxPool)):
             gate_maximum(result, node)
         for node in list(result.of(Output)):
@@ -125,14 +128,15 @@ class Spikify(Pass):
         network.set(node, op.replace(coding="current"))
         if self.input == "current":
             return
-        extremes = context.input_extremes(op.name)
-        if extremes is None or extremes.low < 0 or extremes.high <= 0:
+        low, high, integer = input_range(op, context)
+        context.save(f"input:{op.name}", {"low": low, "high": high, "integer": integer})
+        if low < 0 or high <= 0:
             raise CompileError.of(
                 "SNNC0115",
                 f"rate coding of input {op.name!r} needs calibration data that are not negative",
                 remedy="give --calib, or use --input current",
             )
-        unit = Constant(round_up(np.asarray(extremes.high)))
+        unit = Constant(round_up(np.asarray(high)))
         encoder = IfNeuron(
             threshold=unit, amplitude=unit, unit=unit, v_init=Constant(unit.array / 2), source=op.name
         )
@@ -187,14 +191,26 @@ def _population(op: Op, scale: Floats) -> IfNeuron:
     return IfNeuron(threshold=unit, amplitude=unit, unit=unit, origin=op.origin, source=op.source)
 
 
+def refuse_mixed_concats(network: Network) -> None:
+    """Raise CompileError where a constant current and spikes are concatenated: no one map takes both."""
+    for node in network.of(Concat):
+        if len({type(x.element) for x in network.operand_types(node)}) > 1:
+            raise CompileError.of(
+                "SNNC0120",
+                "the input is concatenated with spikes",
+                where=network.op(node).origin,
+                remedy="use --input rate, so that the input is spikes too",
+            )
+
+
 def gate_maximum(network: Network, node: int) -> None:
     """MaxPool over spikes; its amplitude is that of its operand."""
     op = network.op(node)
     assert isinstance(op, MaxPool)
-    if not isinstance(network.operand_types(node)[0].element, Spike):
+    if network.operand_types(node)[0].element != Spike(0, 1):
         raise CompileError.of(
             "SNNC0120",
-            "max pooling of values that may be negative, or of the input, has no spiking form",
+            "max pooling of anything but the output of an activation has no spiking form",
             where=op.origin,
             remedy="put a ReLU before the max pool, or use average pooling",
         )

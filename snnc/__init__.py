@@ -9,6 +9,7 @@ network.save("model.snnc")
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,15 @@ from snnc.version import __version__
 if TYPE_CHECKING:
     from snnc.compiled import CompiledNetwork, load
     from snnc.driver import Calibration, Model
+    from snnc.pipeline import Pipeline
 
-__all__ = ["CompiledNetwork", "__version__", "compile", "load"]
+__all__ = ["CompiledNetwork", "Pipeline", "__version__", "compile", "load"]
+
+_HOMES = {
+    "CompiledNetwork": "snnc.compiled",
+    "Pipeline": "snnc.pipeline",
+    "load": "snnc.compiled",
+}
 
 
 def compile(
@@ -42,8 +50,6 @@ def compile(
 
 def __getattr__(name: str) -> Any:
     """Import the rest of the library only when it is used."""
-    if name in ("CompiledNetwork", "load"):
-        from snnc import compiled
-
-        return getattr(compiled, name)
-    raise AttributeError(f"module 'snnc' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'snnc' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

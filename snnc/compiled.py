@@ -171,10 +171,12 @@ class CompiledNetwork:
     def _ann(self) -> Callable[[Mapping[str, Array]], Mapping[str, Array]] | None:
         if self.source is None:
             return None
-        from snnc.backends.onnx.runner import ModelRunner
-        from snnc.frontend import load as load_model
+        from onnx import ModelProto
 
-        proto = load_model(self.source, Diagnostics()).proto
+        from snnc.backends.onnx.runner import ModelRunner
+
+        # the artifact's own copy: it was checked when it was compiled, and its digest when it was read
+        proto = ModelProto.FromString(self.source)
         runner = ModelRunner(proto, processors())
         # the runner finds out on its first batch how many samples the model takes at a time
         one_at_a_time = threading.Lock()

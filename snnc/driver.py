@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snnc.passes.base import Pass
-    from snnc.pipeline import PassRecord, PipelineResult
+    from snnc.pipeline import PassRecord, Pipeline, PipelineResult
 
     Model = str | os.PathLike[str] | bytes | onnx.ModelProto
     Observer = Callable[[int, Pass | None, Network], None]
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
 class Request:
     """How to compile. Options that are None are left to the pipeline.
 
-    ``pipeline`` is pipeline text and excludes ``preset``; ``bits``, ``T``, ``schedule``, ``input`` and
-    ``target`` fill what the text leaves open. ``probe`` is the number of samples that promises are proved
-    on; ``max_memory`` is in bytes.
+    ``pipeline`` is pipeline text, or a Pipeline of passes as they are; it excludes ``preset``. ``bits``,
+    ``T``, ``schedule``, ``input`` and ``target`` fill what a text leaves open. ``probe`` is the number of
+    samples that promises are proved on; ``max_memory`` is in bytes.
     """
 
     preset: str | None = None
-    pipeline: str | None = None
+    pipeline: str | Pipeline | None = None
     bits: int | None = None
     T: int | None = None
     schedule: str | None = None
@@ -158,9 +159,9 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
             remedy = spec.known(name, passes.PRESETS)
             raise UsageError.of("SNNC0153", f"unknown preset {name!r}", remedy=remedy)
         text = passes.PRESETS[name]
-    built = passes.build(text, request.flags)
+    built = passes.build(text, request.flags) if isinstance(text, str) else text.passes
     for flag, value in request.flags.items():
-        if not any(flag in step.options() for step in built):
+        if all(step.options().get(flag) != value for step in built):
             raise UsageError.of("SNNC0154", f"{flag}={value} has no effect: no pass of the pipeline takes it")
     names = [step.name for step in built]
     if request.stop_after is not None and request.stop_after not in names:
@@ -170,15 +171,21 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
 
 
 def read_statistics(path: str | os.PathLike[str] | None) -> dict[str, Any] | None:
-    """The statistics of an earlier compilation. Raises UsageError if the file is missing."""
+    """The statistics of an earlier compilation.
+
+    Raises UsageError if the file is missing, CompileError (SNNC0124) if it is not JSON.
+    """
     if path is None:
         return None
     file = pathlib.Path(path)
     if not file.is_file():
         raise UsageError.of("SNNC0164", f"there is no file {file}")
-    content = artifact.parse_json(file.read_bytes(), str(file))
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        content = None
     if not isinstance(content, dict):
-        raise UsageError.of("SNNC0124", f"{file} holds no statistics")
+        raise CompileError.of("SNNC0124", f"{file} is not the calibration.json of a compilation")
     return content
 
 

@@ -56,11 +56,16 @@ class Gaussian:
         """The λ below which ``percent`` % of the magnitudes max(0, x) lie, in [1] for the mixture."""
         share = min(percent / 100, 1 - CERTAINTY)
         deviation = np.sqrt(np.maximum(self.variance, 1e-30))
+
+        def below(x: float) -> float:
+            return float(np.mean(0.5 * (1 + _erf((x - self.mean) / (deviation * math.sqrt(2))))))
+
+        if below(0.0) >= share:
+            return np.zeros(1)
         low, high = 0.0, float(np.max(np.maximum(self.mean, 0) + 8 * deviation))
         for _ in range(60):
             middle = (low + high) / 2
-            below = float(np.mean(0.5 * (1 + _erf((middle - self.mean) / (deviation * math.sqrt(2))))))
-            low, high = (middle, high) if below < share else (low, middle)
+            low, high = (middle, high) if below(middle) < share else (low, middle)
         return np.array([high])
 
 

@@ -186,7 +186,8 @@ def _tally(
         tally.hits = (classes == labels[:, None]).sum(axis=0)
     if ann is not None:
         expected = ann(inputs)
-        wanted = expected[first.name].reshape(samples, -1).argmax(axis=1)
+        wanted = expected[first.name].reshape(samples, -1)
+        wanted = wanted[:, 0] if "argmax" in first.activation.split(",") else wanted.argmax(axis=1)
         tally.matches = (classes == wanted[:, None]).sum(axis=0)
         tally.ann_hits = int((wanted == labels).sum()) if labels is not None else 0
         tally.errors = _errors(network, trace, expected)
@@ -203,28 +204,43 @@ def _errors(
 ) -> dict[str, tuple[Floats, float, int]]:
     """Squared error at each step, power and number of values, of every output."""
     found = {}
+    decoded = decode(network, trace)
     for node in network.of(Output):
         op = network.op(node)
         assert isinstance(op, Output)
-        values = decode(network, trace)[op.name]
-        values = host(op.activation, values[:, _answers(network, values)])
-        wanted = np.asarray(expected[op.name], np.float64).reshape(len(values), 1, -1)
-        values = values.reshape(len(values), values.shape[1], -1)
-        squares = ((values - wanted) ** 2).sum(axis=(0, 2))
-        found[op.name] = (np.asarray(squares), float((wanted**2).sum()), wanted.size)
+        values = decoded[op.name]
+        answers = host(op.activation, values[:, _answers(network, values)])
+        if answers is not None:
+            wanted = np.asarray(expected[op.name], np.float64).reshape(len(values), 1, -1)
+            squares = (answers.reshape(*answers.shape[:2], -1) - wanted) ** 2
+            found[op.name] = (squares.sum(axis=(0, 2)), float((wanted**2).sum()), wanted.size)
     return found
 
 
-def host(activation: str, values: Floats) -> Floats:
-    """What the host applies to a network's output; ``values`` are [N, A, C, …], classes on axis 2."""
-    name = activation.lower()
-    if name in ("softmax", "logsoftmax"):
-        shifted = values - values.max(axis=2, keepdims=True)
-        logarithm = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
-        return np.asarray(logarithm if name == "logsoftmax" else np.exp(logarithm))
-    if name == "sigmoid":
-        return np.asarray(0.5 * (1 + np.tanh(values / 2)))
-    return np.maximum(values, 0) if name == "relu" else values
+def host(activation: str, values: Floats) -> Floats | None:
+    """What the host makes of a network's output; ``values`` are [N, A, C, …], classes on axis 2.
+
+    ``activation`` names functions in order, joined by commas. None where the result is no longer
+    comparable by its values: class numbers, or codes of a quantization that the network does not know.
+    """
+    for name in filter(None, activation.split(",")):
+        if name not in _HOST:
+            return None
+        values = _HOST[name](values)
+    return values
+
+
+def _log_softmax(values: Floats) -> Floats:
+    shifted = values - values.max(axis=2, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True)))
+
+
+_HOST: dict[str, Callable[[Floats], Floats]] = {
+    "log_softmax": _log_softmax,
+    "relu": lambda values: np.maximum(values, 0),
+    "sigmoid": lambda values: 0.5 * (1 + np.tanh(values / 2)),
+    "softmax": lambda values: np.exp(_log_softmax(values)),
+}
 
 
 def _clipped(network: Network, inputs: Mapping[str, Array]) -> dict[str, tuple[int, int]]:

@@ -64,13 +64,13 @@ class ProjectionScale(NamedTuple):
 
 
 def choose_scale(
-    weights: list[Floats], bits: int, *, per_channel: bool, identity: float | None = None
+    weights: list[Floats], bits: int, *, per_channel: bool, identity: Floats | None = None
 ) -> ProjectionScale:
     """The weight scale of a population and the exponent h_g of each of its projections.
 
     ``weights`` holds one array per projection, output channel first (or a scalar). ``identity`` is the
-    weight of a scalar skip: its rounding error would compound over many joins, so s grows by less
-    than a factor of two until that weight is a code exactly (SEMANTICS §7).
+    weight of a skip, [] or with ``per_channel`` also [C]: its rounding error would compound over many
+    joins, so s grows by less than a factor of two until it is a code exactly (docs/semantics.md §7).
     """
     qmax = largest_weight(bits)
     peaks = [_peak(w, per_channel) for w in weights]
@@ -79,8 +79,8 @@ def choose_scale(
     # a channel without weights keeps the layer's scale
     top = np.where(top > 0, top, top.max() if top.max() > 0 else 1.0)
     scale = np.asarray(top / qmax, np.float64)
-    if identity:
-        scale = _exact_scale(scale, abs(identity), qmax)
+    if identity is not None:
+        scale = _exact_scale(scale, np.abs(identity), qmax)
     exponents = tuple(_exponent(p, scale, qmax) for p in peaks)
     return ProjectionScale(scale, exponents)
 
@@ -92,14 +92,17 @@ def _peak(weight: Floats, per_channel: bool) -> Floats:
     return np.asarray(magnitude.max(initial=0.0))
 
 
-def _exact_scale(scale: Floats, identity: float, qmax: int) -> Floats:
-    """The smallest s' ≥ s for which identity = s'·2^h·n with n ≤ qmax and n as large as possible."""
+def _exact_scale(scale: Floats, identity: Floats, qmax: int) -> Floats:
+    """The smallest s' ≥ s for which identity = s'·2^h·n, with n ≤ qmax and one h for all channels.
+
+    A channel whose identity is less than one code keeps its scale.
+    """
     ratio = identity / scale
-    exponent = np.ceil(np.log2(ratio / qmax))
-    code = np.floor(ratio / np.exp2(exponent))
-    # ratio just above a power of two times qmax can round the code past its end
-    code = np.clip(code, 1, qmax)
-    return np.asarray(identity / (code * np.exp2(exponent)), np.float64)
+    if not float(np.max(ratio)) > 0:
+        return scale
+    step = np.exp2(np.ceil(np.log2(np.max(ratio) / qmax)))
+    code = np.minimum(np.floor(ratio / step), qmax)
+    return np.asarray(np.where(code >= 1, identity / (np.maximum(code, 1) * step), scale), np.float64)
 
 
 def _exponent(peak: Floats, scale: Floats, qmax: int) -> int:
@@ -158,7 +161,7 @@ class Range(NamedTuple):
 def membrane_range(
     drive: Range, bias: Ints, threshold: Ints, v_init: Ints, steps: int, *, signed: bool
 ) -> Range:
-    """Every value that V, V + Z and any partial sum of a soft-reset population can take.
+    """Every value that V, V + Z and any partial sum of a population can take, whatever its reset.
 
     ``drive`` bounds Z per channel and includes 0; ``bias`` and ``threshold`` are [C] or [steps, C].
     One spike per step leaves, so V grows without bound both ways as ``steps`` does.
@@ -172,7 +175,7 @@ def membrane_range(
         least, most = np.minimum(least, under), np.maximum(most, over)
         u_low, u_high = low + drive.low + bias[t], high + drive.high + bias[t]
         # without a spike u stays up to θ, with one it loses θ or becomes 0; a negative spike adds θ
-        low = np.minimum(u_low, np.maximum(u_low - threshold[t], 0))
+        low = np.minimum(u_low, 0)
         high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t]))
         if signed:
             low = np.where(u_low < 0, u_low + threshold[t], low)

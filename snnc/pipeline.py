@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from snnc.calibrate import CompileContext
-from snnc.diagnostics import CompileError, Diagnostic, InternalError
+from snnc.diagnostics import CompileError, Diagnostic, InternalError, SnncError
 from snnc.ir.network import Network
 from snnc.ir.ops import Input
 from snnc.ir.verify import verify
@@ -99,24 +99,24 @@ def run(
 def _run_one(
     step: Pass, network: Network, context: CompileContext, prover: Prover, before: Sequence[str]
 ) -> tuple[Network, PassRecord]:
+    given = network.fingerprint()
     started = time.perf_counter()
-    try:
-        result = step.apply(network, context)
-    except CompileError as error:
-        raise CompileError(error.diagnostics, _history(step, before, error.context)) from error
+    result = _apply(step, network, context, before)
     seconds = time.perf_counter() - started
-    _verify_after(step, result, before)
     started = time.perf_counter()
-    changed = result is not network and result != network
-    proof = prover.prove(step.promise, network, result) if changed else Proof(True, {"unchanged": True})
+    if network.fingerprint() != given:
+        raise _broken(step, before, f"pass {step.name} changed the network it was given, not a copy")
+    _verify_after(step, result, before)
+    promise, changed = step.guarantee(), result.fingerprint() != given
+    proof = prover.prove(promise, network, result) if changed else Proof(True, {"unchanged": True})
     if not proof.held:
-        message = f"pass {step.name} promises {step.promise.value}, but {proof.fault}"
+        message = f"pass {step.name} promises {promise.value}, but {proof.fault}"
         fault = Diagnostic("error", "SNNC0141", message, proof.where, "report this with the model")
         raise InternalError([fault], _history(step, before))
     record = PassRecord(
         name=step.name,
         text=to_text(step),
-        promise=step.promise.value,
+        promise=promise.value,
         held=proof.held,
         proof=proof.measured,
         changed=changed,
@@ -124,6 +124,21 @@ def _run_one(
         proof_seconds=time.perf_counter() - started,
     )
     return result, record
+
+
+def _apply(step: Pass, network: Network, context: CompileContext, before: Sequence[str]) -> Network:
+    try:
+        return step.apply(network, context)
+    except SnncError as error:
+        raise type(error)(error.diagnostics, _history(step, before, error.context)) from error
+    except Exception as error:
+        # whatever a pass raises, the user learns which pass it was
+        message = f"pass {step.name} raised {type(error).__name__}: {error}"
+        raise _broken(step, before, message) from error
+
+
+def _broken(step: Pass, before: Sequence[str], message: str) -> InternalError:
+    return InternalError.of("SNNC0140", message, context=_history(step, before))
 
 
 def _verify_after(step: Pass, network: Network, before: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ class FastEngine:
             return in_batches(
                 encode_inputs(network, inputs),
                 room // need,
-                lambda x: _Run(network, clock, record, self._drives, pool).run(x),
+                lambda x: _Run(network, clock, record, self._drives, pool, self.threads).run(x),
             )
 
 
@@ -99,12 +99,18 @@ def _bytes(network: Network, node: int, clock: Clock) -> int:
 
 class _Run:
     def __init__(
-        self, network: Network, clock: Clock, record: bool, drives: Drives, pool: ThreadPoolExecutor
+        self,
+        network: Network,
+        clock: Clock,
+        record: bool,
+        drives: Drives,
+        pool: ThreadPoolExecutor,
+        threads: int,
     ) -> None:
         assert network.steps is not None
         self.network, self.clock, self.record = network, clock, record
         self.steps = network.steps
-        self.drives, self.pool = drives, pool
+        self.drives, self.pool, self.threads = drives, pool, threads
         self.samples = 0
         self.trace = Trace()
         self.signals: dict[int, Signal] = {}
@@ -249,7 +255,7 @@ class _Run:
         length = self.clock.length
         elements = size * max(1, len(timed)) + sum(math.prod(p.signal.array.shape[2:]) for p in timed)
         steps = max(1, min(length, BLOCK_BYTES // (4 * elements)))
-        fair = -(-self.samples // self.pool._max_workers)
+        fair = -(-self.samples // self.threads)
         group = 1 if steps < length else max(1, min(fair, BLOCK_BYTES // (4 * elements * length)))
         blocks = [slice(t, min(t + steps, length)) for t in range(0, length, steps)]
         groups = [slice(n, min(n + group, self.samples)) for n in range(0, self.samples, group)]

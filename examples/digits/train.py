@@ -1,17 +1,18 @@
 """Train a small CNN on scikit-learn's digits in plain NumPy and export it to ONNX.
 
-    python examples/digits/train.py [FOLDER]
+    OPENBLAS_NUM_THREADS=1 python examples/digits/train.py [FOLDER]
 
 writes ``digits.onnx`` (conv, batch norm, ReLU and average pool twice, then a dense layer) and
 ``digits.npz`` with ``calib`` (500 training images), ``x`` and ``y`` (500 test images and labels).
 Images are float32 [N, 1, 8, 8] in [0, 1]. Needs scikit-learn, for the data alone.
-The seed is fixed; another BLAS may still round differently, so the committed files are the reference.
+The seed is fixed, but the order in which a BLAS sums depends on its threads and on the machine.
 """
 
 from __future__ import annotations
 
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -228,7 +229,7 @@ def export(layers: list[Layer]) -> onnx.ModelProto:
     nodes: list[onnx.NodeProto] = []
     tensors: list[onnx.TensorProto] = []
 
-    def append(op: str, name: str, constants: dict[str, Array], **attributes: object) -> None:
+    def append(op: str, name: str, constants: dict[str, Array], **attributes: Any) -> None:
         source = nodes[-1].output[0] if nodes else "image"
         tensors.extend(numpy_helper.from_array(value, f"{name}.{key}") for key, value in constants.items())
         operands = [source, *(f"{name}.{key}" for key in constants)]

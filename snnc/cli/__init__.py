@@ -46,26 +46,32 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     terminal = Terminal()
-    terminal.start()
     try:
-        code: Any = snnc.main(list(arguments), "snnc", standalone_mode=False, obj=terminal)
+        with terminal.listening():
+            code: Any = snnc.main(list(arguments), "snnc", standalone_mode=False, obj=terminal)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except SnncError as error:
-        terminal.fail(error)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return 130
     except BrokenPipeError:
         # the reader has seen enough; the interpreter must not fail on flushing later
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
     except Exception as error:
-        return _internal(error, terminal)
+        return _failure(error, terminal)
+    return code if isinstance(code, int) else 0
+
+
+def _failure(error: Exception, terminal: Terminal) -> int:
+    if isinstance(error, SnncError):
+        if terminal.debug:
+            traceback.print_exception(error)
+        terminal.fail(error)
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    return _internal(error, terminal)
 
 
 def _internal(error: Exception, terminal: Terminal) -> int:

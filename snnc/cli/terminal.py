@@ -18,6 +18,8 @@ from snnc.diagnostics import Diagnostic, SnncError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_LEAST = (logging.WARNING, logging.INFO, logging.DEBUG)
+
 PATIENCE = 2.0
 """Seconds of silence before progress is shown."""
 
@@ -31,12 +33,18 @@ class Terminal:
     debug: bool = False
     diagnostics: str = "text"
 
-    def start(self) -> None:
-        """Send what snnc logs to stderr, as far as it was asked for."""
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """What snnc logs goes to stderr, as far as it was asked for."""
         log = logging.getLogger("snnc")
-        log.handlers = [_Handler(self)]
-        log.propagate = False
-        log.setLevel(logging.DEBUG if self.verbosity > 1 else logging.INFO)
+        before = log.handlers, log.propagate, log.level
+        log.handlers, log.propagate = [_Handler(self)], False
+        log.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            log.handlers, log.propagate = before[:2]
+            log.setLevel(before[2])
 
     def fail(self, error: SnncError) -> None:
         """Print an error with its context."""
@@ -81,7 +89,7 @@ class _Handler(logging.Handler):
         content = record.args[0] if isinstance(record.args, tuple) and record.args else None
         if isinstance(content, Diagnostic):
             self._terminal.diagnose(content)
-        elif self._terminal.verbosity or record.levelno >= logging.WARNING:
+        elif record.levelno >= _LEAST[min(self._terminal.verbosity, 2)]:
             click.echo(record.getMessage(), err=True)
 
 

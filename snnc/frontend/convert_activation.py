@@ -37,8 +37,8 @@ def _bound(node: OnnxNode, name: str, index: int, default: float) -> float:
     value = node.constant(index, name)
     if value is None:
         return default
-    if value.size != 1:
-        raise Rejected("SNNC0113", f"the {name} of Clip has shape {value.shape}, not one value")
+    if value.size != 1 or value.dtype == object:
+        raise Rejected("SNNC0113", f"the {name} of Clip has shape {value.shape}, not one fixed value")
     return float(value.ravel()[0])
 
 

@@ -85,7 +85,8 @@ def batch_norm(node: OnnxNode) -> int:
     names = ("gamma", "beta", "mean", "variance")
     parameters = {name: node.weight(i, name) for i, name in enumerate(names, 1)}
     epsilon = float(node.attribute("epsilon", 1e-5))
-    if parameters["variance"].size and parameters["variance"].min() + epsilon <= 0:
+    # NaN compares as false
+    if not (parameters["variance"] + epsilon > 0).all():
         raise Rejected("SNNC0114", "the variance of a channel plus epsilon is not positive")
     return node.emit(BatchNorm, node.tensor(), epsilon=epsilon, **parameters)
 

@@ -68,7 +68,7 @@ def squeeze(node: OnnxNode) -> int:
     """Squeeze of axes other than the batch."""
     shape = node.shape()
     axes = node.ints("axes", 1)
-    if axes is None:
+    if not axes:
         if node.batch == 1:
             raise Rejected("SNNC0111", f"Squeeze of every axis of extent 1: {_BATCH}", "give it axes")
         dropped = {axis for axis, n in enumerate(shape) if n == 1}

@@ -73,3 +73,11 @@ REMEDIES: dict[str, str] = {
     "Softplus": _RETRAIN,
     "Tanh": _RETRAIN,
 }
+
+SHAPE_KEEPING = frozenset(REMEDIES) - {"QLinearConv"} | {
+    *("Abs", "Celu", "Ceil", "Erf", "Exp", "Floor", "HardMax", "InstanceNormalization", "LRN"),
+    *("LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Max", "Min", "Mish", "Mul", "Neg"),
+    *("Pow", "Reciprocal", "Round", "Sign", "Softsign", "Sqrt", "Swish", "ThresholdedRelu"),
+    *("BatchNormalization", "Cast", "Clip", "Dropout"),
+}
+"""Ops whose first result has the shape of their first computed operand, when they are refused too."""

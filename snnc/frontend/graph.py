@@ -6,10 +6,11 @@ import dataclasses
 from collections import Counter
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, NodeProto
 
 from snnc.frontend.converters import HOST_OPS
 from snnc.frontend.loader import DEFAULT_DOMAINS
+from snnc.ir.types import Shape
 
 Dimensions = list[int | str]
 
@@ -85,14 +86,13 @@ def dimensions(value: onnx.ValueInfoProto) -> Dimensions | None:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
 
 
-def inferred_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of one sample, by ONNX's own inference, of the tensors where they are fixed."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(proto).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        return {}
+def declared_shapes(graph: GraphProto) -> dict[str, Shape]:
+    """Shapes of one sample, where the model declares them and they are fixed.
+
+    ONNX's own shape inference is not asked: some invalid models make it abort the process.
+    """
     shapes = {}
-    for value in (*inferred.value_info, *inferred.output):
+    for value in (*graph.value_info, *graph.output):
         sample = (dimensions(value) or [])[1:]
         fixed = tuple(n for n in sample if isinstance(n, int) and n > 0)
         if sample and len(fixed) == len(sample):

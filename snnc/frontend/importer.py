@@ -12,8 +12,8 @@ from onnx import ModelProto, NodeProto
 from snnc.diagnostics import Diagnostics
 from snnc.frontend import fold
 from snnc.frontend.builder import Builder, Rejected
-from snnc.frontend.converters import CONVERTERS, REMEDIES
-from snnc.frontend.graph import HostTail, dimensions, host_tails, inferred_shapes, usage
+from snnc.frontend.converters import CONVERTERS, REMEDIES, SHAPE_KEEPING
+from snnc.frontend.graph import HostTail, declared_shapes, dimensions, host_tails, usage
 from snnc.frontend.limits import Limits
 from snnc.frontend.loader import DEFAULT_DOMAINS
 from snnc.frontend.node import OnnxNode, Unknown, Value, attributes, node_name
@@ -46,7 +46,6 @@ class Importer:
     def __init__(self, proto: ModelProto, name: str, diagnostics: Diagnostics, limits: Limits) -> None:
         """``proto`` comes from the loader."""
         self.rows: list[NodeSupport] = []
-        self._proto = proto
         self._graph = proto.graph
         self._diagnostics = diagnostics
         self._limits = limits
@@ -55,11 +54,11 @@ class Importer:
         self._batch: int | None = None
         self._values: dict[str, Value] = {}
         self._initializers = {tensor.name: tensor for tensor in self._graph.initializer}
-        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._usage = usage(self._graph)
+        self._shapes = declared_shapes(self._graph)
 
     def run(self) -> Network:
         """The network; it is complete only if no error was recorded."""
-        self._usage = usage(self._graph)
         tails = host_tails(self._graph, self._usage.uses)
         on_host = {node.output[0] for tail in tails for node in tail.nodes}
         for value in self._graph.input:
@@ -121,11 +120,7 @@ class Importer:
             reason = fault.message
             self._diagnostics.error(fault.code, reason, where=(node_name(proto),), remedy=fault.remedy)
         self._row(proto, "unsupported", reason)
-        for name in filter(None, proto.output):
-            self._values[name] = Unknown(node_name(proto))
-        # a constant has no batch axis, so it cannot be stood in for
-        if any(isinstance(value, int) for value in values):
-            self._stand_in(proto)
+        self._stand_in(proto, values)
 
     def _convert(self, node: OnnxNode) -> None:
         proto = node.proto
@@ -148,11 +143,11 @@ class Importer:
                 REMEDIES.get(proto.op_type, ""),
             )
         result = converter(node)
-        self._claim(result, proto.output[0], node.name)
+        self._claim(result, proto.output[0])
         self._values[proto.output[0]] = result
-        self._row(
-            proto, "ok", "no effect" if result in [v for v in node.values if isinstance(v, int)] else ""
-        )
+        present = result in [value for value in node.values if isinstance(value, int)]
+        merged = node.name in self._builder.network.op(result).origin
+        self._row(proto, "ok", "no effect" if present and not merged else "")
 
     def _constant(self, node: OnnxNode) -> fold.Array | None:
         """The value of a node that does not depend on the input's content; None if it does."""
@@ -185,20 +180,24 @@ class Importer:
                 raise Rejected("SNNC0114", f"the weight {name!r} cannot be read: {error}") from None
         return self._values[name]
 
-    def _claim(self, result: int, tensor: str, origin: str) -> None:
-        """Let the op that was made for ``tensor`` say so; an op that stood before keeps its source."""
+    def _claim(self, result: int, tensor: str) -> None:
+        """Let the op that stands for ``tensor`` say so, unless it stands for an earlier one already."""
         op = self._builder.network.op(result)
-        if not op.source and origin in op.origin:
+        if not op.source:
             self._builder.set(result, op.replace(source=tensor))
 
-    def _stand_in(self, proto: NodeProto) -> None:
+    def _stand_in(self, proto: NodeProto, values: list[Value | None]) -> None:
         """Give a rejected node's results a shape, so that later nodes are examined too."""
-        if self._shapes is None:
-            self._shapes = inferred_shapes(self._proto)
-        for name in proto.output:
-            if name in self._shapes:
+        shapes = dict(self._shapes)
+        # a constant has no batch axis, so it cannot be stood in for
+        computed = [value for value in values if isinstance(value, int)]
+        if computed and proto.op_type in SHAPE_KEEPING:
+            shapes.setdefault(proto.output[0], self._builder.shape(computed[0]))
+        for name in filter(None, proto.output):
+            self._values[name] = Unknown(node_name(proto))
+            if computed and name in shapes:
                 with contextlib.suppress(Rejected):
-                    self._values[name] = self._builder.add(Input(name=name, shape=self._shapes[name]))
+                    self._values[name] = self._builder.add(Input(name=name, shape=shapes[name]))
 
     def _output(self, tail: HostTail) -> None:
         try:

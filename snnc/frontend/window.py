@@ -21,6 +21,8 @@ def resolve_pads(node: OnnxNode, kernel: Pair, strides: Pair, dilations: Pair = 
         return (0, 0, 0, 0)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         return _same(node.shape()[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
+    if mode != "NOTSET":
+        raise Rejected("SNNC0111", f"auto_pad = {mode!r} is unknown")
     pads = tuple(node.attribute("pads", (0, 0, 0, 0)))
     if len(pads) != 4 or min(pads) < 0:
         raise Rejected("SNNC0111", f"pads = {list(pads)}: needs four, none of them negative")
@@ -33,7 +35,14 @@ def _same(extent: tuple[int, ...], kernel: Pair, strides: Pair, dilations: Pair,
     begins, ends = [], []
     for size, k, stride, dilation in zip(extent, kernel, strides, dilations, strict=True):
         count = -(-size // stride)
-        total = max((count - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        total = (count - 1) * stride + (k - 1) * dilation + 1 - size
+        if total < -1:
+            raise Rejected(
+                "SNNC0111",
+                "auto_pad with strides so long that windows skip elements: tools disagree on which",
+                "write explicit pads",
+            )
+        total = max(total, 0)
         begins.append(total // 2 if upper else total - total // 2)
         ends.append(total - begins[-1])
     return (begins[0], begins[1], ends[0], ends[1])

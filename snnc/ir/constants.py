@@ -107,9 +107,12 @@ class Constant:
             raise CompileError.of("SNNC0161", f"cannot read {self._blob}: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise CompileError.of("SNNC0161", f"{self._blob} does not hold what its name says")
-        array = np.load(io.BytesIO(data), allow_pickle=False).astype(self.dtype, copy=False)
-        if array.shape != self.shape:
-            raise CompileError.of("SNNC0161", f"{self._blob} has shape {array.shape}, not {self.shape}")
+        stored = np.load(io.BytesIO(data), allow_pickle=False)
+        array = stored.astype(self.dtype, copy=False)
+        if stored.shape != self.shape or stored.dtype.newbyteorder("=") != self.dtype:
+            found = f"{stored.dtype.name}{list(stored.shape)}"
+            wanted = f"{self.dtype.name}{list(self.shape)}"
+            raise CompileError.of("SNNC0161", f"{self._blob} holds {found}, not {wanted}")
         array.setflags(write=False)
         return np.asarray(array)
 

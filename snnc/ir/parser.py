@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import math
 import pathlib
 import re
 import types
@@ -77,13 +78,13 @@ class _Builder:
         if int(version) != VERSION:
             raise self._error(version, f"IR version {version} is not supported, only {VERSION}")
         name, settings, *statements = body.children
-        network = Network(_text(name))
+        network = Network(self._text(name))
         if settings is not None:
             steps, schedule = settings.children
-            if _text(schedule) not in SCHEDULES:
+            if self._text(schedule) not in SCHEDULES:
                 raise self._error(schedule, f"unknown schedule {schedule}")
             network.steps = int(steps)
-            network.schedule = typing.cast(Any, _text(schedule))
+            network.schedule = typing.cast(Any, self._text(schedule))
         for statement in statements:
             self._statement(network, statement)
         return network
@@ -99,8 +100,8 @@ class _Builder:
         if mnemonic not in REGISTRY:
             raise self._error(mnemonic, f"unknown op {str(mnemonic)!r}")
         fields = self._attributes(mnemonic, attributes)
-        fields["origin"] = tuple(map(_text, origin.children)) if origin is not None else ()
-        fields["source"] = _text(source.children[0]) if source is not None else ""
+        fields["origin"] = tuple(map(self._text, origin.children)) if origin is not None else ()
+        fields["source"] = self._text(source.children[0]) if source is not None else ""
         sources = [self._use(v) for v in operands.children if v is not None]
         op = self._construct(REGISTRY[mnemonic], fields, mnemonic)
         node = network.add(op, *sources)
@@ -147,7 +148,7 @@ class _Builder:
             (token,) = tree.children
             return int(token) if token.type == "INT" else float(token)
         if tree.data == "string":
-            return _text(tree.children[0])
+            return self._text(tree.children[0])
         if tree.data == "boolean":
             return tree.children[0] == "true"
         if tree.data == "list":
@@ -158,22 +159,29 @@ class _Builder:
         dtype, *extents, content = tree.children
         shape = tuple(int(e) for e in extents if e is not None)
         if content.data == "blob":
-            digest = _text(content.children[0])
+            digest = self._text(content.children[0])
             if self.blobs is None or not re.fullmatch("[0-9a-f]{64}", digest):
                 raise self._error(dtype, "a blob needs a folder of blobs and a sha256 name")
             return Constant.from_blob(self.blobs, digest, str(dtype), shape)
         numbers = [self._value(v) for v in content.children if v is not None]
-        array = np.array(numbers, DTYPES[str(dtype)])
-        if array.size != np.prod(shape, dtype=np.int64):
+        if min(shape, default=0) < 0 or len(numbers) != math.prod(shape):
             raise self._error(dtype, f"{len(numbers)} values do not fill {list(shape)}")
-        return Constant(array.reshape(shape))
+        kind = DTYPES[str(dtype)]
+        if issubclass(kind, np.integer) and any(isinstance(n, float) for n in numbers):
+            raise self._error(dtype, f"{dtype} takes integers only")
+        try:
+            return Constant(np.array(numbers, kind).reshape(shape))
+        except OverflowError:
+            raise self._error(dtype, f"a value is out of the range of {dtype}") from None
+
+    def _text(self, token: lark.Token) -> str:
+        try:
+            return str(json.loads(token))
+        except ValueError:
+            raise self._error(token, f"{token} is not a JSON string") from None
 
     def _error(self, token: lark.Token, message: str) -> CompileError:
         return _fault(self.text, self.file, token.line or 1, token.column or 1, message)
-
-
-def _text(token: lark.Token) -> str:
-    return str(json.loads(token))
 
 
 def _matches(value: Any, annotation: Any) -> bool:

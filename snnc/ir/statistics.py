@@ -11,6 +11,10 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 
+SMALLEST_TOP = 2.0**-100
+"""What lies below counts as one bin."""
+
+
 class Reducer(Protocol):
     """Takes batches [N, C, …] one after the other."""
 
@@ -103,8 +107,8 @@ class Histogram:
         if peak <= self.top:
             return
         if self.top == 0:
-            # a power of two: the bins do not depend on which batch came first
-            self.top = float(np.exp2(np.ceil(np.log2(peak))))
+            # a power of two: the bins do not depend on which batch came first; float32 holds bins/top
+            self.top = float(np.exp2(np.ceil(np.log2(max(peak, SMALLEST_TOP)))))
             return
         while self.top < peak:
             merged = self._counts[:, ::2] + self._counts[:, 1::2]

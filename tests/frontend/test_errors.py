@@ -39,6 +39,11 @@ NODES = {
         "error[SNNC0111]: Clip(-1, inf): a firing rate covers 0 to a positive bound\n  at: c\n"
         "  help: train with Relu or Clip(0, c)",
     ),
+    "strides over which tools disagree": (
+        'y = MaxPool<kernel_shape=[1,1], strides=[3,3], auto_pad="SAME_UPPER">(x)',
+        "error[SNNC0111]: auto_pad with strides so long that windows skip elements: "
+        "tools disagree on which\n  at: y\n  help: write explicit pads",
+    ),
     "a product of activations": (
         "y = Mul(x, x)",
         "error[SNNC0111]: Mul of two computed tensors is not supported; only Add is\n  at: y",
@@ -57,7 +62,8 @@ NODES = {
     ),
     "a constant of the batch size": (
         "s = Shape(x) z = ConstantOfShape(s) y = Add(x, z)",
-        "error[SNNC0111]: constant ConstantOfShape cannot be evaluated: it depends on the batch size\n  at: z",
+        "error[SNNC0111]: constant ConstantOfShape cannot be evaluated: "
+        "it depends on the batch size\n  at: z",
     ),
     "a constant too large": (
         "s = Constant<value_ints=[1000000,1000000]>() z = ConstantOfShape(s) y = Add(x, z)",
@@ -84,14 +90,17 @@ def test_a_node_is_refused(case):
 
 def test_all_problems_come_together():
     proto = model(
-        "a = Tanh(x) b = Gelu(a) c = Conv(b, w) y = Add(c, a)", opset=20, weights="float[4,9,3,3] w"
+        "a = Tanh(x) b = Gelu(a) c = Conv(b, w) d = MaxPool<kernel_shape=[2,2]>(b) e = Add(d, a)"
+        "y = Concat<axis=1>(c, e)",
+        opset=20,
+        weights="float[4,9,3,3] w",
     )
     text = refusal(proto)
     assert [line for line in text.splitlines() if line.startswith("error")] == [
         "error[SNNC0110]: operator Tanh is not supported",
         "error[SNNC0110]: operator Gelu is not supported",
         "error[SNNC0113]: 1 groups do not divide 3 inputs and 4 outputs into 9",
-        "error[SNNC0113]: operands differ in shape: f32[4, 5, 4], f32[3, 7, 6]",
+        "error[SNNC0113]: operands differ in shape: f32[3, 6, 5], f32[3, 7, 6]",
     ]
 
 

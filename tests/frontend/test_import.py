@@ -12,6 +12,7 @@ from snnc.frontend import NodeSupport, Preprocessing, inspect, load
 from snnc.ir.ops import Input, Output, Scale
 from snnc.ir.printer import print_network
 
+DENSE = "float[126,5] w;float[5] b"
 SMALL = """
 <ir_version: 8, opset_import: ["": 13]>
 small (float[N,4,4,1] image) => (float[N,2] y)
@@ -72,6 +73,13 @@ def test_what_becomes_of_each_node():
     folded = ["lo", "hi", "s", "zero", "n", "axes", "u", "rest", "target"]
     assert [row.name for row in rows if row.reason == "folded"] == folded
     assert len(rows) == len(small().graph.node)
+
+
+def test_nodes_without_effect_are_told_from_merged_ones():
+    proto = model("f = Flatten(x) m = MatMul(f, w) i = Identity(m) z = Relu(i) y = Add(z, z)", weights=DENSE)
+    assert [row.reason for row in inspect(proto, Diagnostics())] == ["", "", "no effect", "", ""]
+    proto = model("f = Flatten(x) m = MatMul(f, w) y = Add(m, b)", weights=DENSE)
+    assert [row.reason for row in inspect(proto, Diagnostics())] == ["", "", ""]
 
 
 def test_a_file_and_its_bytes_give_the_same_network(tmp_path):
@@ -144,8 +152,7 @@ def test_a_normalisation_that_does_not_fit(fields):
 
 
 def test_a_bias_stays_apart_where_the_layer_is_read_twice():
-    weights = "float[126,5] w;float[5] b"
-    proto = model("f = Flatten(x) m = MatMul(f, w) a = Add(m, b) y = Add(a, m)", weights=weights)
+    proto = model("f = Flatten(x) m = MatMul(f, w) a = Add(m, b) y = Add(a, m)", weights=DENSE)
     mnemonics = [op.mnemonic for op in ops(load(proto, Diagnostics()).network)]
     assert mnemonics == ["input", "reshape", "dense", "scale", "add", "output"]
 

@@ -27,8 +27,8 @@ class Reshape(Op):
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """The number of elements stays."""
-        if math.prod(self.shape) != operands[0].size:
-            yield f"{operands[0]} has not {math.prod(self.shape)} elements"
+        if min(self.shape, default=1) < 1 or math.prod(self.shape) != operands[0].size:
+            yield f"{operands[0]} does not fit into {list(self.shape)}"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The new shape."""
@@ -163,6 +163,15 @@ class Pool(Op):
         x = operands[0]
         return x.with_shape((x.shape[0], *self.extent(x.shape)))
 
+    def fits_output(self, constant: Constant, x: TensorType) -> bool:
+        """Whether ``constant`` is integer with one value for each output position.
+
+        True where the window is faulty, which is an error of its own.
+        """
+        if list(Pool.check(self, [x])):
+            return True
+        return constant.is_integer and constant.shape == self.extent(x.shape)
+
     def extent(self, shape: Shape) -> tuple[int, int]:
         """H' and W'."""
         height, width = (
@@ -188,7 +197,7 @@ class SumPool(Pool):
         """As every pool; the multiplicity is integer and fits."""
         yield from super().check(operands)
         m = self.multiplicity
-        if m is not None and (not m.is_integer or m.shape != self.extent(operands[0].shape)):
+        if m is not None and not self.fits_output(m, operands[0]):
             yield f"the multiplicity {m} must be integer, one for each output position"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:

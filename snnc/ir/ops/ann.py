@@ -92,9 +92,9 @@ class AveragePool(Pool):
         """As every pool; the divisors are positive integers and fit."""
         yield from super().check(operands)
         d = self.divisors
-        if not d.is_integer or d.shape != self.extent(operands[0].shape):
+        if not self.fits_output(d, operands[0]):
             yield f"the divisors {d} must be integer, one for each output position"
-        elif int(d.array.min()) < 1:
+        elif int(d.array.min(initial=1)) < 1:
             yield "divisors must be positive"
 
 

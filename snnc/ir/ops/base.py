@@ -50,7 +50,8 @@ class Op:
     @classmethod
     def attribute_types(cls) -> dict[str, Any]:
         """The resolved type annotation of every attribute."""
-        return _hints(cls)
+        # mypy does not see that a class with equal instances is itself hashable
+        return _hints(typing.cast(Any, cls))
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""

@@ -49,6 +49,10 @@ class Weighted(Op):
             yield f"real weights cannot be applied to {element}"
         if self.shift and not self.weight.is_integer:
             yield "a shift needs integer weights"
+        if not 0 <= self.shift <= fixedpoint.WIDEST_BITS:
+            yield f"the shift must lie within 0 and {fixedpoint.WIDEST_BITS}, not {self.shift}"
+        if self.weight.size == 0:
+            yield "the weight is empty"
         if self.bias is not None and self.weight.is_integer:
             yield "at the int level the bias belongs to the population"
         for label, constant in (("weight", self.weight), ("bias", self.bias)):

@@ -48,6 +48,8 @@ class Input(Op):
             yield f"the scale {self.scale} must be positive and finite"
         if self.bits and not self.coding:
             yield "an input is quantised only in a spiking network"
+        if not 0 <= self.bits <= 32:
+            yield f"an input has at most 32 bits, not {self.bits}"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The permuted shape; f32, current or an integer by level."""

@@ -1,0 +1,52 @@
+"""Runs pipelines in tests: text or networks in, networks out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from snnc.diagnostics import Diagnostics
+from snnc.ir.network import Network
+from snnc.ir.ops import Input
+from snnc.ir.parser import parse
+from snnc.pipeline import CompileContext, Pipeline, PipelineResult
+from snnc.prove import outputs
+
+ANN_PASSES = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def context(calibration: Arrays | None = None, **options: Any) -> CompileContext:
+    """A context that keeps its diagnostics to itself."""
+    return CompileContext(Diagnostics(), calibration, **options)
+
+
+def run(network: Network, pipeline: str, calibration: Arrays | None = None, **options: Any) -> PipelineResult:
+    """The result of a pipeline, every promise proved on the way."""
+    return Pipeline(pipeline).run(network, context(calibration, **options))
+
+
+def rewritten(text: str, pipeline: str, calibration: Arrays | None = None) -> Network:
+    """The network that a pipeline makes of IR text."""
+    return run(parse(f"snnc-ir 1\n{text}"), pipeline, calibration).network
+
+
+def ramp(network: Network, low: float = -1.0, high: float = 1.0, samples: int = 4) -> dict[str, np.ndarray]:
+    """Inputs that rise evenly from ``low`` to ``high`` over samples and elements."""
+    arrays = {}
+    for node in network.of(Input):
+        op = network.op(node)
+        assert isinstance(op, Input)
+        shape = (samples, *op.shape)
+        arrays[op.name] = np.linspace(low, high, int(np.prod(shape))).reshape(shape)
+    return arrays
+
+
+def relative_difference(old: Network, new: Network, inputs: Arrays) -> float:
+    """The greatest difference between the outputs of two networks, by the greatest output."""
+    a, b = outputs(old, inputs), outputs(new, inputs)
+    assert a.keys() == b.keys()
+    return max(float(np.abs(a[k] - b[k]).max() / max(float(np.abs(a[k]).max()), 1e-30)) for k in a)

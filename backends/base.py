@@ -48,7 +48,7 @@ class Engine(Protocol):
 def encode(op: Input, x: Array) -> Array:
     """A batch in the user's layout as the network's constant current, [N, …] in the op's shape.
 
-    float64 at the snn level; int64 codes at the int level (SEMANTICS §5).
+    float64 at the snn level; int64 codes at the int level (docs/semantics.md §5).
     """
     if op.perm:
         x = x.transpose(0, *(1 + a for a in op.perm))

@@ -48,12 +48,13 @@ PASSES: dict[str, type[Pass]] = {
 _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
 
 PRESETS: dict[str, str] = {
-    # the same η as the paper's, given at once: deep layers get it before their first spike is due
-    "default": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},form-projections,"
-    "normalize-currents,inject-tre{eta=0.5,as=potential},quantize,legalize",
-    # the paper's own choices: λ = max and η·θ/N per step (ECC Eq. 9)
-    "ecc": f"{_BEFORE},spikify{{lambda=max}},form-projections,"
-    "normalize-currents,inject-tre{eta=0.5,as=bias},quantize,legalize",
+    # a λ and a weight scale for each channel: channels of unlike range, as after depthwise
+    # convolutions, would be slow or coarse under one of the layer's
+    "default": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9,per=channel}},"
+    "form-projections,normalize-currents,inject-tre{eta=0.5},quantize{per=channel},legalize",
+    # the paper's own choices: λ = max of the layer
+    "ecc": f"{_BEFORE},spikify{{lambda=max}},form-projections,normalize-currents,"
+    "inject-tre{eta=0.5},quantize,legalize",
 }
 
 

@@ -13,7 +13,7 @@ from snnc.ir.ops import Level
 
 
 class Promise(enum.Enum):
-    """What a pass preserves; the pipeline proves it after every run (SEMANTICS §8)."""
+    """What a pass preserves; the pipeline proves it after every run (docs/semantics.md §8)."""
 
     SAME_FUNCTION = "same function"
     CLIPPED_RATES = "rates of the clipped ANN"

@@ -112,7 +112,7 @@ def _channelwise_bias(bias: Ints, channels: int, steps: int) -> tuple[Ints, Ints
 
 def _drive(network: Network, population: int, channels: int, *, codes: int) -> Range:
     """Z per channel over all its projections; ``codes`` multiplies what one step can carry."""
-    low = high = np.zeros(channels, np.int64)
+    low = high = np.zeros(channels, object)
     for node in incoming(network, population):
         op = network.op(node)
         assert isinstance(op, Weighted)
@@ -120,5 +120,8 @@ def _drive(network: Network, population: int, channels: int, *, codes: int) -> R
         assert isinstance(element, Spike | Int)
         matrix = op.weight.array.reshape(op.weight.shape[0] if op.weight.shape else 1, -1)
         least, most = fixedpoint.product_range(matrix, element.lo * codes, element.hi * codes)
-        low, high = low + (least << op.shift), high + (most << op.shift)
-    return Range(low, high)
+        low = low + (least.astype(object) << op.shift)
+        high = high + (most.astype(object) << op.shift)
+    widest = max(-int(low.min()), int(high.max())).bit_length() + (network.steps or 1).bit_length()
+    # what 64 bits might not hold over a run stays in Python's integers
+    return Range(low, high) if widest > 60 else Range(low.astype(np.int64), high.astype(np.int64))

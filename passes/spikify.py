@@ -155,8 +155,9 @@ def activations_to_host(network: Network) -> None:
         (source,) = network.operands(node)
         op = network.op(source)
         if isinstance(op, Relu | Clip) and network.users(source) == (node,):
-            name = "relu" if isinstance(op, Relu) else f"clip(0, {op.maximum!r})"
-            network.set(node, output.replace(activation=output.activation or name), network.operands(source))
+            name = "relu" if isinstance(op, Relu) else f"clip{op.maximum:g}"
+            names = f"{name},{output.activation}" if output.activation else name
+            network.set(node, output.replace(activation=names), network.operands(source))
             network.remove(source)
 
 

@@ -28,7 +28,8 @@ EngineName = Literal["fast", "reference"]
 Ann = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """The ANN: a batch of user inputs to its outputs by name."""
 
-BATCH = 64
+BATCH = 16
+"""Samples in a batch: enough for the engine, few enough for progress and interrupts."""
 
 
 @dataclasses.dataclass(frozen=True)

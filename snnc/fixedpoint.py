@@ -1,7 +1,7 @@
 """Integer arithmetic of a compiled network: rounding, scales, fractions and proven widths.
 
 Every rounding of snnc happens here, half-to-even in float64, and every width is proved here by
-interval analysis (SEMANTICS §7). Real quantities on the left, integers on the right:
+interval analysis (docs/semantics.md §7). Real quantities on the left, integers on the right:
 
     weight of projection g   W_g ≈ s·2^h_g·Wq_g,  |Wq_g| ≤ 2^(b−1) − 1
     membrane, bias, θ        V ≈ s·2^−F·Vq
@@ -37,7 +37,7 @@ def round_half_even(value: npt.ArrayLike) -> Ints:
 
 def signed_bits(low: int, high: int) -> int:
     """The width of the two's-complement integer that holds ``low`` … ``high``."""
-    return max(int(high).bit_length(), int(-low - 1).bit_length() if low < 0 else 0) + 1
+    return max(max(int(high), 0).bit_length(), int(-low - 1).bit_length() if low < 0 else 0) + 1
 
 
 def largest_weight(bits: int) -> int:
@@ -98,9 +98,12 @@ def _exact_scale(scale: Floats, identity: Floats, qmax: int) -> Floats:
     A channel whose identity is less than one code keeps its scale.
     """
     ratio = identity / scale
-    if not float(np.max(ratio)) > 0:
+    top = float(np.max(ratio))
+    if not top > 0:
         return scale
-    step = np.exp2(np.ceil(np.log2(np.max(ratio) / qmax)))
+    step = 2.0 ** math.ceil(math.log2(top / qmax))
+    # the one code of two-bit weights
+    step = step / 2 if step > top else step
     code = np.minimum(np.floor(ratio / step), qmax)
     return np.asarray(np.where(code >= 1, identity / (np.maximum(code, 1) * step), scale), np.float64)
 
@@ -127,7 +130,7 @@ def align(scale: npt.ArrayLike, array: npt.NDArray[Any]) -> Floats:
 
 
 def fraction_bits(steps: int, scale: Floats, threshold: Floats, exponents: tuple[int, ...]) -> int:
-    """F = max(0, −min h_g, ⌈log2(N·s/(ε·θ_min))⌉) with ε = 1/8 spike (SEMANTICS §7)."""
+    """F = max(0, −min h_g, ⌈log2(N·s/(ε·θ_min))⌉) with ε = 1/8 spike (docs/semantics.md §7)."""
     worst = float(np.max(steps * np.asarray(scale) / (EPSILON_SPIKES * np.asarray(threshold))))
     return max(0, -min(exponents, default=0), math.ceil(math.log2(worst)))
 
@@ -140,7 +143,7 @@ def to_membrane(value: npt.ArrayLike, scale: npt.ArrayLike, fraction: int) -> In
 def split_over_time(rates: Floats, scale: npt.ArrayLike, fraction: int) -> Ints:
     """bq(t) = R(B(t)) − R(B(t−1)) with B the running sum over the leading time axis.
 
-    The drift of the sum never exceeds half a unit (SEMANTICS §7).
+    The drift of the sum never exceeds half a unit (docs/semantics.md §7).
     """
     running = to_membrane(np.cumsum(rates, axis=0), scale, fraction)
     return np.diff(running, axis=0, prepend=np.zeros_like(running[:1]))

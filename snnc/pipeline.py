@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,16 @@ def _run_one(
 ) -> tuple[Network, PassRecord]:
     given = network.fingerprint()
     started = time.perf_counter()
-    result = _apply(step, network, context, before)
+    with _naming(step, before):
+        result = step.apply(network, context)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
     if network.fingerprint() != given:
         raise _broken(step, before, f"pass {step.name} changed the network it was given, not a copy")
     _verify_after(step, result, before)
     promise, changed = step.guarantee(), result.fingerprint() != given
-    proof = prover.prove(promise, network, result) if changed else Proof(True, {"unchanged": True})
+    with _naming(step, before):
+        proof = prover.prove(promise, network, result) if changed else Proof(True, {"unchanged": True})
     if not proof.held:
         message = f"pass {step.name} promises {promise.value}, but {proof.fault}"
         fault = Diagnostic("error", "SNNC0141", message, proof.where, "report this with the model")
@@ -126,9 +129,11 @@ def _run_one(
     return result, record
 
 
-def _apply(step: Pass, network: Network, context: CompileContext, before: Sequence[str]) -> Network:
+@contextlib.contextmanager
+def _naming(step: Pass, before: Sequence[str]) -> Iterator[None]:
+    """Errors within tell which pass they arose in, and which ran before."""
     try:
-        return step.apply(network, context)
+        yield
     except SnncError as error:
         raise type(error)(error.diagnostics, _history(step, before, error.context)) from error
     except Exception as error:

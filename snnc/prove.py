@@ -48,6 +48,8 @@ class Prover:
 
     def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
         """Check ``promise`` of a pass that made ``new`` from ``old``."""
+        if output_names(old) != output_names(new):
+            return Proof(False, {}, f"the outputs are {output_names(new)} and no longer {output_names(old)}")
         if promise is Promise.SAME_FUNCTION:
             return self._same_function(old, new)
         if promise is Promise.CLIPPED_RATES:
@@ -106,7 +108,7 @@ class Prover:
         return self._open_loop(old, new)
 
     def _equal_spikes(self, old: Network, new: Network) -> Proof:
-        """All counts are equal: of integers."""
+        """All counts and answers are equal: of integers."""
         a, b = self._trace(old), self._trace(new)
         if len(a.counts) != len(b.counts):
             return Proof(False, {}, "the number of populations changed")
@@ -115,6 +117,9 @@ class Prover:
             if differing:
                 message = f"{differing} of {x.size} neurons differ in their counts"
                 return Proof(False, {"differing": differing}, message, old.op(node).origin)
+        answers, others = self._answers(old), self._answers(new)
+        if any(not np.array_equal(answers[name], others[name]) for name in answers):
+            return Proof(False, {}, "the spikes are the same and the outputs are not")
         return Proof(True, {"populations": len(a.counts)})
 
     def _open_loop(self, old: Network, new: Network) -> Proof:
@@ -126,10 +131,12 @@ class Prover:
         twins = {b: a for a, b in pairs}
         forced = {b: trace.spikes[a] for a, b in pairs}
         excused = total = 0
+        answers: dict[str, Array] = {}
         short = shortened(new, _probe_steps(new))
         for node, current in open_loop(short, self.inputs, forced):
             op = short.op(node)
             if not isinstance(op, IfNeuron):
+                answers |= _answer(short, node, current)
                 continue
             before = old.op(twins[node])
             assert isinstance(before, IfNeuron)
@@ -140,6 +147,10 @@ class Prover:
             if wrong:
                 message = f"{wrong} of {forced[node].size} spikes differ"
                 return Proof(False, {"differing": wrong}, message, op.origin)
+        error = self._difference(self._answers(old), answers)
+        if error > FUNCTION_TOLERANCE:
+            fault = f"from the same spikes, outputs differ by {error:.2g} of their range"
+            return Proof(False, {"relative_error": error}, fault)
         share = excused / max(total, 1)
         measured = {"excused_share": share, "closed_loop": self._closed_loop(old, new)}
         if share > EXCUSED_SHARE:
@@ -177,6 +188,11 @@ class Prover:
             self._traces = dict(list(self._traces.items())[-1:])
             self._traces[key] = (network, trace)
         return self._traces[key][1]
+
+
+def output_names(network: Network) -> list[str]:
+    """The names of the outputs, sorted."""
+    return sorted(op.name for n in network.of(Output) if isinstance(op := network.op(n), Output))
 
 
 def outputs(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -253,6 +269,15 @@ def _constant_drive(network: Network, population: int) -> bool:
             return False
         pending += network.operands(node)
     return True
+
+
+def _answer(network: Network, node: int, current: Array) -> dict[str, Array]:
+    """What a readout says at the end of a run, by output name."""
+    op = network.op(node)
+    assert isinstance(op, Readout)
+    steps, shape = current.shape[1], current.shape[2:]
+    mean = (current + _over_time(op.bias.array, steps, shape)).mean(axis=1) * op.unit
+    return {o.name: mean for u in network.users(node) if isinstance(o := network.op(u), Output)}
 
 
 def _refire(

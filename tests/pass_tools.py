@@ -20,13 +20,13 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def context(calibration: Arrays | None = None, **options: Any) -> CompileContext:
-    """A context that keeps its diagnostics to itself."""
+    """A context with diagnostics of its own."""
     return CompileContext(Diagnostics(), calibration, **options)
 
 
 def run(network: Network, pipeline: str, calibration: Arrays | None = None, **options: Any) -> PipelineResult:
     """The result of a pipeline, every promise proved on the way."""
-    return Pipeline(pipeline).run(network, context(calibration, **options))
+    return Pipeline(pipeline).run(network, context(calibration), **options)
 
 
 def rewritten(text: str, pipeline: str, calibration: Arrays | None = None) -> Network:

@@ -30,7 +30,7 @@ limit_option = click.option("--limit", type=click.IntRange(1), help="Take only t
 @limit_option
 @engine_option
 @click.option("--jobs", type=click.IntRange(1), help="Batches at a time.  [default: all processors]")
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples in a batch.")
+@click.option("--batch", type=click.IntRange(1), help="Samples in a batch; no result depends on it.")
 @click.option("--max-loss", type=float, metavar="POINTS", help="Exit with 3 if the SNN loses more top-1.")
 @memory_option
 @common
@@ -38,10 +38,10 @@ limit_option = click.option("--limit", type=click.IntRange(1), help="Take only t
 def evaluate(terminal: Terminal, /, out: str, data_file: str, json_file: str | None, **given: Any) -> None:
     """Compare a compiled network with its ANN on a dataset: accuracy, agreement, spikes, operations."""
     from snnc.compiled import load
-    from snnc.evaluation import Settings
+    from snnc.evaluation import BATCH, Settings
 
     compiled = load(out)
-    settings = Settings(given["engine"], given["jobs"], given["batch"], given["max_memory"])
+    settings = Settings(given["engine"], given["jobs"], given["batch"] or BATCH, given["max_memory"])
     with terminal.progress("evaluating") as progress:
         result = compiled.evaluate(
             data_file,

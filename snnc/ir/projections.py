@@ -1,7 +1,7 @@
 """Populations and the projections between them, as `form-projections` leaves them.
 
 A projection is one weighted op and the paths into it: from a population or an input, through an
-address map (SEMANTICS §3).
+address map (docs/semantics.md §3).
 """
 
 from __future__ import annotations

@@ -125,7 +125,10 @@ class TestConstant:
 
     @pytest.mark.parametrize(
         ("dtype", "shape", "message"),
-        [("i8", (4,), "holds int8[2, 2], not int8[4]"), ("f32", (2, 2), "holds int8[2, 2], not float32[2, 2]")],
+        [
+            ("i8", (4,), "holds int8[2, 2], not int8[4]"),
+            ("f32", (2, 2), "holds int8[2, 2], not float32[2, 2]"),
+        ],
     )
     def test_a_blob_is_what_the_text_says(self, tmp_path, dtype, shape, message):
         constant = Constant(np.zeros((2, 2), np.int8))

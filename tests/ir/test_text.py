@@ -128,10 +128,10 @@ def test_comments_and_layout_do_not_matter():
 
 HEAD = 'snnc-ir 1\nnetwork @"t" {\n  %0 : f32[2] = input() {name = "x", shape = [2]}\n'
 TAIL = '  output(%0) {name = "y"}\n}\n'
-DENSE = '  %1 : f32[1] = dense(%0) {weight = f64[1, 2](1.0, 2.0)}\n'
+DENSE = "  %1 : f32[1] = dense(%0) {weight = f64[1, 2](1.0, 2.0)}\n"
 
 MALFORMED = {
-    "header": "snnc-ir 2\nnetwork @\"t\" {\n}\n",
+    "header": 'snnc-ir 2\nnetwork @"t" {\n}\n',
     "nothing": "",
     "cut off": HEAD,
     "character": HEAD + "  %1 : f32[2] = relu(%0) ;\n" + TAIL,

@@ -1,6 +1,6 @@
 """Address maps: ops that only say which element goes where, and sum pooling.
 
-They have no weights of their own, so a spike passes through them by address (SEMANTICS §3).
+They have no weights of their own, so a spike passes through them by address (docs/semantics.md §3).
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class SumPool(Pool):
     """y[c, p] = m[p] · Σ_{q in window p} x[c, q].
 
     ``multiplicity`` is an integer array [H', W'], all 1 if absent: L/d_p where average pooling divides
-    by d_p and L is the least common multiple of the divisors (SEMANTICS §2).
+    by d_p and L is the least common multiple of the divisors (docs/semantics.md §2).
     """
 
     mnemonic: ClassVar[str] = "sum_pool"

@@ -1,7 +1,7 @@
 """Weighted linear ops and their sum, shared by all three levels.
 
 At the int level the weight is an integer array and ``shift`` moves the exact sum left by that many
-bits into the membrane's fraction (SEMANTICS §7); elsewhere ``shift`` is 0.
+bits into the membrane's fraction (docs/semantics.md §7); elsewhere ``shift`` is 0.
 """
 
 from __future__ import annotations

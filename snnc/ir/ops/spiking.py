@@ -23,7 +23,7 @@ class Input(Op):
 
     ``coding`` is empty in the ANN and ``current`` once spiking: a constant current. At the int level
     the array is quantised first, x_q = clip(floor(x/scale + ½), lo, hi) for an integer of ``bits``
-    bits (SEMANTICS §5); ``bits`` is 0 before.
+    bits (docs/semantics.md §5); ``bits`` is 0 before.
     """
 
     mnemonic: ClassVar[str] = "input"
@@ -139,7 +139,7 @@ class IfNeuron(Op):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaxGate(Pool):
-    """A population that passes the spikes of the busiest input of each window (SEMANTICS §2).
+    """A population that passes the spikes of the busiest input of each window (docs/semantics.md §2).
 
     s(t) = max_j N_j(t) − max_j N_j(t−1), where N_j counts input j's spikes up to and including t.
     Exact in every schedule; ``unit`` as in :class:`IfNeuron`.

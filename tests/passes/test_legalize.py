@@ -1,0 +1,112 @@
+"""Widths are proved, and nothing that a network can do exceeds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pass_tools import context, run
+from random_networks import samples, spiking_networks
+
+from snnc.backends.reference.engine import ReferenceEngine
+from snnc.diagnostics import CompileError, UsageError
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import Dense, IfNeuron, Input, Output, Readout
+from snnc.passes import Legalize
+from snnc.targets import load_target
+
+MANY = settings(max_examples=80, deadline=None)
+
+
+def fits(values: np.ndarray, bits: int) -> bool:
+    return bool((values >= -(1 << (bits - 1))).all() and (values < 1 << (bits - 1)).all())
+
+
+@MANY
+@given(spiking_networks(), st.integers(0, 3))
+def test_no_membrane_leaves_its_width(network, seed):
+    legal = Legalize().apply(network, context())
+    trace = ReferenceEngine().simulate(legal, samples(network, 3, seed), record=True)
+    for node in legal.of(IfNeuron):
+        op = legal.op(node)
+        assert fits(trace.membranes[node], op.acc_bits), node
+        if op.reset == "subtract" and op.threshold.array.ndim < 2:
+            theta = op.threshold.array.reshape(-1, *(1,) * (trace.membranes[node].ndim - 3))
+            assert fits(trace.membranes[node] + theta * trace.spikes[node], op.acc_bits), node
+    for node in legal.of(Readout):
+        assert fits(trace.outputs["y"], legal.op(node).acc_bits)
+
+
+@MANY
+@given(spiking_networks())
+def test_only_widths_change(network):
+    legal = Legalize().apply(network, context())
+    for node in network.nodes:
+        op = legal.op(node)
+        if isinstance(op, IfNeuron | Readout):
+            assert op.acc_bits > 1
+            op = op.replace(acc_bits=0)
+        assert op == network.op(node)
+
+
+def driven(weight: list[list[int]], steps: int, schedule: str = "rate", shift: int = 0, **options) -> Network:
+    """One population behind a signed 4-bit input, and its readout."""
+    network = Network("driven", steps=steps, schedule=schedule)
+    x = network.add(Input(name="x", shape=(len(weight[0]),), coding="current", bits=4, signed=True))
+    current = network.add(Dense(weight=Constant(np.array(weight)), shift=shift, origin=("fc",)), x)
+    parameters = {"bias": Constant(0), "v_init": Constant(0), "origin": ("relu",)} | options
+    neuron = network.add(IfNeuron(**parameters), current)
+    read = network.add(
+        Readout(bias=Constant(0)),
+        network.add(Dense(weight=Constant(np.eye(1, len(weight), dtype=int))), neuron),
+    )
+    network.add(Output(name="y"), read)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("weight", "steps", "threshold", "bits"),
+    [
+        # Z in [−56, 49], T·56 = 448 below, 49·8 − 7·100 above
+        ([[7]], 8, 100, 10),
+        ([[7]], 1, 100, 7),
+        # up to 7·7·8 − 7 = 385 although at most one spike leaves per step
+        ([[7]], 8, 1, 10),
+        ([[-1, 1]], 4, 3, 7),
+    ],
+)
+def test_the_width_is_that_of_the_worst_input(weight, steps, threshold, bits):
+    network = driven(weight, steps, threshold=Constant(threshold))
+    legal = Legalize().apply(network, context())
+    (node,) = legal.of(IfNeuron)
+    assert legal.op(node).acc_bits == bits
+
+
+def test_a_negative_code_can_leave_almost_a_threshold():
+    network = driven([[1]], 4, "layerwise", threshold=Constant(1000), signed=True)
+    legal = Legalize().apply(network, context())
+    (node,) = legal.of(IfNeuron)
+    trace = ReferenceEngine().simulate(legal, {"x": np.array([[-1.0]])}, record=True)
+    assert trace.membranes[node].max() == 996
+    assert fits(trace.membranes[node], legal.op(node).acc_bits)
+
+
+@pytest.mark.parametrize("schedule", ["rate", "layerwise"])
+@pytest.mark.parametrize(("shift", "bits"), [(50, 69), (60, 79)])
+def test_beyond_63_bits_is_refused_however_far(schedule, shift, bits):
+    # 200·8·2^shift a step, 128 steps
+    network = driven([[100, 100]], 128, schedule, shift=shift, threshold=Constant(1 << 40))
+    with pytest.raises(CompileError) as caught:
+        run(network, "legalize")
+    assert [d.code for d in caught.value.diagnostics] == ["SNNC0130"]
+    assert caught.value.diagnostics[0].where == ("relu",)
+    assert f"needs {bits} bits" in caught.value.diagnostics[0].message
+
+
+def test_unknown_targets_are_a_usage_error():
+    network = driven([[1]], 4, threshold=Constant(1))
+    with pytest.raises(UsageError, match="SNNC0153"):
+        run(network, "legalize{target=abacus}")
+    assert load_target("generic").membrane_bits[1] == 63

@@ -1,0 +1,167 @@
+"""λ from calibration, from statistics of an earlier run, and without data."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pass_tools import ANN_PASSES, context, run
+from random_networks import ann_networks, samples
+
+from snnc.diagnostics import CompileError
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import Clip, Dense, IfNeuron, Input, Output, Relu
+from snnc.ir.statistics import round_up
+from snnc.passes.spikify import CHANNEL_FLOOR
+from snnc.pipeline import CompileContext, Pipeline
+
+SOME = settings(max_examples=15, deadline=None)
+
+
+def identity_layer(size: int, activation=None) -> Network:
+    """relu(x), then a sum: the activations are the calibration data themselves."""
+    network = Network("identity")
+    x = network.add(Input(name="x", shape=(size,)))
+    z = network.add(Dense(weight=Constant(np.eye(size)), source="z"), x)
+    a = network.add((activation or Relu()).replace(source="a"), z)
+    network.add(Output(name="y"), network.add(Dense(weight=Constant(np.ones((1, size))), source="y"), a))
+    return network
+
+
+def scale_of(network: Network, options: str, data: np.ndarray) -> np.ndarray:
+    """λ of the one population."""
+    result = run(network, f"spikify{{T=16,{options}}}", {"x": data}).network
+    (node,) = result.of(IfNeuron)
+    op = result.op(node)
+    assert op.threshold == op.amplitude == op.unit
+    return op.unit.array
+
+
+DATA = np.random.default_rng(0).gamma(2.0, 1.0, (200, 3)) * [1.0, 0.5, 0.01]
+
+
+def test_maximum():
+    assert scale_of(identity_layer(3), "lambda=max", DATA) == round_up(np.float32(DATA.max()))
+
+
+def test_percentile():
+    found = scale_of(identity_layer(3), "percentile=90", DATA)
+    assert found == pytest.approx(np.percentile(DATA, 90), abs=0.03)
+    assert scale_of(identity_layer(3), "percentile=100", DATA) == scale_of(
+        identity_layer(3), "lambda=max", DATA
+    )
+
+
+def test_mse_is_below_the_maximum_and_no_worse():
+    def error(scale: float) -> float:
+        code = np.clip(np.floor(DATA / scale * 16 + 0.5), 0, 16)
+        return float(((DATA - scale / 16 * code) ** 2).sum())
+
+    found = float(scale_of(identity_layer(3), "lambda=mse", DATA))
+    assert found < DATA.max()
+    grid = np.linspace(0.05, 1, 400) * DATA.max()
+    assert error(found) <= 1.02 * min(map(error, grid))
+
+
+def test_a_quiet_channel_gets_a_share_of_its_layers_scale():
+    found = scale_of(identity_layer(3), "lambda=max,per=channel", DATA)
+    top = DATA.max(axis=0)
+    assert found[:2] == pytest.approx(top[:2], rel=2**-11)
+    assert found[2] == found.max() * CHANNEL_FLOOR > top[2]
+
+
+def test_a_clip_bounds_the_scale():
+    data = np.array([[1.0, 5.0]])
+    assert scale_of(identity_layer(2, Clip(maximum=2.5)), "lambda=max", data) == 2.5
+    assert scale_of(identity_layer(2, Clip(maximum=8.0)), "lambda=max", data) == 5.0
+
+
+def test_a_dead_layer_has_scale_one_and_a_note():
+    network = identity_layer(2)
+    compile_context = context({"x": np.full((2, 2), -1.0)})
+    result = Pipeline("spikify{T=4}").run(network, compile_context).network
+    assert [result.op(n).threshold.array for n in result.of(IfNeuron)] == [1.0]
+    assert [d.code for d in compile_context.diagnostics.items] == ["SNNC0121"]
+
+
+@pytest.mark.parametrize("text", ["T=0", "percentile=0", "percentile=101"])
+def test_options_out_of_range(text):
+    with pytest.raises(CompileError, match="SNNC0154"):
+        run(identity_layer(2), f"spikify{{{text}}}")
+
+
+@SOME
+@given(
+    ann_networks(),
+    st.sampled_from(("max", "mse", "percentile")),
+    st.booleans(),
+    st.sampled_from(("layer", "channel")),
+)
+def test_saved_statistics_give_the_identical_network(ann, scale, data, per):
+    passes = Pipeline(
+        f"{ANN_PASSES},spikify{{T=4,lambda={scale},per={per}}},form-projections,normalize-currents,quantize"
+    )
+    first = context(samples(ann, 3) if data else None)
+    try:
+        network = passes.run(ann, first).network
+    except CompileError as error:
+        # an average pool may come before a max pool
+        assert "no spiking form" in str(error)
+        return
+    saved = json.loads(json.dumps(first.statistics))
+    second = CompileContext(context().diagnostics, None, saved)
+    again = passes.run(ann, second).network
+    assert again == network
+    assert second.statistics == first.statistics
+    assert not [d for d in second.diagnostics.items if d.code == "SNNC0122"]
+
+
+def test_saved_statistics_also_serve_a_rate_coded_input():
+    network, passes = identity_layer(2), Pipeline("spikify{T=4,input=rate}")
+    first = context({"x": np.array([[0.5, 3.0]])})
+    expected = passes.run(network, first).network
+    assert passes.run(network, context(saved=first.statistics)).network == expected
+
+
+def test_statistics_of_other_options_or_layers_are_refused():
+    network = identity_layer(2)
+    first = context({"x": np.ones((1, 2))})
+    Pipeline("spikify{T=4,percentile=99}").run(network, first)
+    with pytest.raises(CompileError, match="were made with") as caught:
+        Pipeline("spikify{T=4,percentile=98}").run(network, context(saved=first.statistics))
+    assert [d.code for d in caught.value.diagnostics] == ["SNNC0124"]
+    other = network.copy()
+    (relu,) = other.of(Relu)
+    other.set(relu, other.op(relu).replace(source="b"))
+    with pytest.raises(CompileError, match="lack 'b'"):
+        Pipeline("spikify{T=4,percentile=99}").run(other, context(saved=first.statistics))
+
+
+def test_statistics_do_not_depend_on_t_unless_the_error_is_minimised():
+    network = identity_layer(2)
+    for options, code in (("lambda=max", None), ("lambda=mse", "SNNC0124")):
+        first = context({"x": np.ones((1, 2))})
+        Pipeline(f"spikify{{T=4,{options}}}").run(network, first)
+        longer = Pipeline(f"spikify{{T=8,{options}}}")
+        if code is None:
+            assert longer.run(network, context(saved=first.statistics)).network.steps == 8
+        else:
+            with pytest.raises(CompileError, match=code):
+                longer.run(network, context(saved=first.statistics))
+
+
+@SOME
+@given(ann_networks())
+def test_without_data_every_threshold_is_positive_and_announced(ann):
+    compile_context = context()
+    try:
+        network = Pipeline(f"{ANN_PASSES},spikify{{T=4}}").run(ann, compile_context).network
+    except CompileError as error:
+        assert "no spiking form" in str(error)
+        return
+    assert all(network.op(n).threshold.array.min() > 1e-6 for n in network.of(IfNeuron))
+    assert "SNNC0122" in [d.code for d in compile_context.diagnostics.items]

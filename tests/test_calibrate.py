@@ -1,0 +1,277 @@
+"""Calibration: streaming statistics, batches, and estimates without data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pass_tools import context
+from random_networks import ann_networks, samples
+
+from snnc.diagnostics import CompileError
+from snnc.estimate import Gaussian, before_activation
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dense,
+    Input,
+    MaxPool,
+    Output,
+    Relu,
+    Reshape,
+    SumPool,
+)
+from snnc.ir.statistics import Extremes, Histogram, Moments, round_up
+
+MANY = settings(max_examples=60, deadline=None)
+SOME = settings(max_examples=15, deadline=None)
+
+
+def batches(data, low: float = -1e3, high: float = 1e3) -> list[np.ndarray]:
+    """Random batches [N, C, 2] of very different magnitude, some all zero."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    sizes = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
+    spread = [data.draw(st.sampled_from((0.0, 1e-30, 1e-3, 1.0, 40.0))) for _ in sizes]
+    return [
+        (rng.gamma(1.0, s, (n, 3, 2)) if s else np.zeros((n, 3, 2)))
+        for n, s in zip(sizes, spread, strict=True)
+    ]
+
+
+def histogram(parts, **options) -> Histogram:
+    result = Histogram(**options)
+    for part in parts:
+        result.update(part.astype(np.float32))
+    return result
+
+
+class TestHistogram:
+    @MANY
+    @given(st.data(), st.booleans())
+    def test_streaming_equals_one_batch(self, data, per_channel):
+        parts = batches(data)
+        stream = histogram(parts, per_channel=per_channel, bins=256)
+        whole = histogram([np.concatenate(parts)], per_channel=per_channel, bins=256)
+        assert stream.top == whole.top or (stream.counts[:, 1:] == 0).all()
+        assert np.array_equal(stream.maximum, whole.maximum)
+        assert np.array_equal(stream.counts, whole.counts)
+
+    @MANY
+    @given(st.data(), st.floats(1, 100), st.booleans())
+    def test_percentiles_are_numpys_within_a_bin(self, data, percent, per_channel):
+        parts = [p.astype(np.float32) for p in batches(data)]
+        rows = np.moveaxis(np.concatenate(parts), 1, 0).reshape(3 if per_channel else 1, -1)
+        found = histogram(parts, per_channel=per_channel, bins=256)
+        width = found.top / found.bins
+        # the value that at least percent % of the data do not exceed
+        expected = np.percentile(rows, percent, axis=1, method="inverted_cdf")
+        assert (np.abs(found.percentile(percent) - expected) <= width * (1 + 1e-6)).all()
+        assert (found.percentile(percent) <= found.maximum).all()
+
+    @MANY
+    @given(st.data())
+    def test_the_range_doubles_and_counts_stay(self, data):
+        found = Histogram(bins=64)
+        for size in data.draw(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)):
+            found.update(np.full((1, 1), size, np.float32))
+        assert found.counts.sum() > 0
+        assert np.log2(found.top) == np.rint(np.log2(found.top))
+        assert found.maximum[0] <= found.top
+        # the largest value lies in the upper half
+        assert found.counts[0, found.bins // 2 - 1 :].sum() >= 1
+
+    def test_magnitudes_count(self):
+        found = histogram([np.array([[-4.0], [1.0]])])
+        assert found.percentile(100) == [4.0]
+
+    @pytest.mark.parametrize("size", [1e-45, 1e-38, 1e-30, 1e38])
+    def test_extreme_magnitudes(self, size):
+        found = histogram([np.array([[0.0], [size]])])
+        assert found.counts.sum() == 2
+        assert found.percentile(99) == found.percentile(100) == [np.float32(size)]
+
+    def test_nothing_but_zeros(self):
+        found = histogram([np.zeros((4, 3, 2))], per_channel=True)
+        assert np.array_equal(found.percentile(99), np.zeros(3))
+        assert np.array_equal(found.quantization_optimum(8), np.zeros(3))
+
+    @MANY
+    @given(st.integers(0, 99), st.integers(1, 200))
+    def test_the_optimum_is_that_of_a_brute_force_search(self, seed, levels):
+        data = np.random.default_rng(seed).gamma(1.5, 1.0, 500)
+
+        def error(scale: float) -> float:
+            code = np.clip(np.floor(levels * data / scale + 0.5), 0, levels)
+            return float(((data - scale / levels * code) ** 2).sum())
+
+        found = float(histogram([data[:, None]]).quantization_optimum(levels)[0])
+        best = min(map(error, np.linspace(0.02, 1, 500) * data.max()))
+        # bins and the grid of 96 shares each cost a little
+        assert error(found) <= 1.05 * best + 1e-4 * len(data) * data.max() ** 2 / 96**2
+
+    def test_memory_does_not_grow(self):
+        found = Histogram(per_channel=True)
+        for i in range(20):
+            found.update(np.full((8, 3, 5), float(i), np.float32))
+        assert found.counts.shape == (3, 2048)
+
+
+@MANY
+@given(st.floats(1e-300, 1e300), st.integers(2, 20))
+def test_round_up_is_the_next_number_of_so_many_bits(value, digits):
+    rounded = float(round_up(np.array(value), digits))
+    assert value <= rounded <= value * (1 + 2.0 ** (1 - digits))
+    mantissa = np.frexp(rounded)[0] * 2**digits
+    assert mantissa == np.rint(mantissa)
+    assert round_up(np.array(rounded), digits) == rounded
+
+
+def test_round_up_of_zero():
+    assert round_up(np.zeros(())) == 0
+
+
+@MANY
+@given(st.data())
+def test_moments_and_extremes_stream(data):
+    parts = batches(data)
+    moments, extremes = Moments(), Extremes()
+    for part in parts:
+        moments.update(part)
+        extremes.update(part)
+    rows = np.moveaxis(np.concatenate(parts), 1, 0).reshape(3, -1)
+    assert moments.mean == pytest.approx(rows.mean(axis=1), rel=1e-9, abs=1e-12)
+    assert moments.deviation == pytest.approx(rows.std(axis=1), rel=1e-5, abs=1e-6)
+    assert (extremes.low, extremes.high) == (rows.min(), rows.max())
+    assert extremes.integer == bool((rows == np.rint(rows)).all())
+
+
+class TestActivations:
+    @SOME
+    @given(ann_networks(), st.integers(1, 9))
+    def test_batches_do_not_matter(self, network, count):
+        taps = list(network.of(Relu, Conv2d))
+        data = samples(network, count)
+        size = 8 * sum(network.type(n).size for n in network.nodes if not isinstance(network.op(n), Output))
+        one, two, all_ = (
+            context(data, max_memory=memory).activations(network, taps, Histogram)
+            for memory in (1, 2 * size, 1 << 30)
+        )
+        for tap in taps:
+            assert np.array_equal(one[tap].counts, all_[tap].counts)
+            assert np.array_equal(two[tap].counts, all_[tap].counts)
+            assert one[tap].counts.sum() == count * network.type(tap).size
+
+    def test_values_that_are_not_finite_name_the_layer(self):
+        network = Network("overflow")
+        x = network.add(Input(name="x", shape=(1,)))
+        dense = network.add(Dense(weight=Constant([[1e30]]), origin=("fc",)), x)
+        network.add(Output(name="y"), dense)
+        with pytest.raises(CompileError, match="SNNC0123") as caught:
+            context({"x": np.array([[1e30]])}).activations(network, [dense], Histogram)
+        assert caught.value.diagnostics[0].where == ("fc",)
+
+    def test_inputs_are_seen_batch_by_batch(self):
+        data = np.zeros((200, 2))
+        data[150, 1] = -3.5
+        extremes = context({"x": data}).input_extremes("x")
+        assert (extremes.low, extremes.high, extremes.integer) == (-3.5, 0.0, False)
+        assert context().input_extremes("x") is None
+
+
+def moments(network: Network, node: int, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance per channel over normal inputs."""
+    reducer = context(samples(network, count)).activations(network, [node], Moments)[node]
+    return reducer.mean, reducer.deviation**2
+
+
+class TestEstimates:
+    """Where elements are independent the moments are exact; docs/calibration.md says where not."""
+
+    @staticmethod
+    def close(network: Network, node: int, tolerance: float = 0.1) -> None:
+        mean, variance = moments(network, node)
+        found = before_activation(network)[node]
+        deviation = np.sqrt(variance)
+        assert (np.abs(found.mean - mean) <= tolerance * deviation).all(), (found.mean, mean)
+        assert np.sqrt(found.variance) == pytest.approx(deviation, rel=tolerance)
+
+    @staticmethod
+    def network(*shape: int) -> tuple[Network, int, np.random.Generator]:
+        network = Network("estimate")
+        return network, network.add(Input(name="x", shape=shape)), np.random.default_rng(0)
+
+    def test_dense(self):
+        network, x, rng = self.network(20)
+        weight, bias = Constant(rng.normal(size=(5, 20))), Constant(rng.normal(size=5))
+        self.close(network, network.add(Dense(weight=weight, bias=bias), x))
+
+    def test_convolution(self):
+        network, x, rng = self.network(4, 6, 6)
+        weight = Constant(rng.normal(size=(6, 2, 3, 3)))
+        self.close(network, network.add(Conv2d(weight=weight, groups=2), x))
+
+    def test_rectified(self):
+        network, x, rng = self.network(30)
+        bias = Constant(rng.normal(size=30))
+        first = network.add(Dense(weight=Constant(np.eye(30)), bias=bias), x)
+        relu = network.add(Relu(), first)
+        self.close(network, network.add(Dense(weight=Constant(rng.normal(size=(6, 30)))), relu))
+
+    def test_sums_pools_and_maps(self):
+        network, x, _ = self.network(2, 4, 4)
+        twice = network.add(Input(name="z", shape=(2, 4, 4)))
+        total = network.add(Add(), x, twice)
+        self.close(network, network.add(SumPool(kernel=(2, 2), strides=(2, 2)), total))
+        self.close(network, network.add(AveragePool(kernel=(4, 4), divisors=Constant([[16]])), total))
+        self.close(network, network.add(Concat(axis=0), total, x))
+        self.close(network, network.add(Reshape(shape=(32,)), total))
+
+    def test_max_pool_is_near(self):
+        network, x, _ = self.network(2, 4, 4)
+        pool = network.add(MaxPool(kernel=(2, 2), strides=(2, 2)), x)
+        mean, variance = moments(network, pool)
+        found = before_activation(network)[pool]
+        assert found.mean == pytest.approx(mean, rel=0.1)
+        assert (found.variance > variance).all()
+
+    def test_a_batch_norm_is_what_training_made_it(self):
+        network, x, _ = self.network(2)
+        gamma, beta = Constant([2.0, 0.5]), Constant([1.0, -1.0])
+        norm = network.add(
+            BatchNorm(
+                gamma=gamma, beta=beta, mean=Constant([50.0, 3.0]), variance=Constant([9.0, 4.0]), epsilon=0.0
+            ),
+            x,
+        )
+        found = before_activation(network)[norm]
+        assert np.array_equal(found.mean, beta.array)
+        assert np.array_equal(found.variance, gamma.array**2)
+
+    @MANY
+    @given(st.integers(0, 99), st.floats(60, 99.9))
+    def test_percentiles_of_the_mixture(self, seed, percent):
+        rng = np.random.default_rng(seed)
+        mean, deviation = rng.normal(size=4), rng.uniform(0.1, 2, 4)
+        found = float(Gaussian(mean, deviation**2).percentile(percent)[0])
+        values = mean + deviation * rng.normal(size=(20000, 4))
+        below = float((np.maximum(values, 0) <= found).mean() * 100)
+        assert below >= percent - 1
+        assert found == 0 or below <= percent + 1
+
+    def test_a_layer_that_hardly_ever_fires_has_percentile_zero(self):
+        assert Gaussian(np.array([-5.0]), np.array([1.0])).percentile(99) == [0.0]
+
+    @SOME
+    @given(ann_networks())
+    def test_every_tensor_has_an_estimate(self, network):
+        for node, found in before_activation(network).items():
+            assert np.isfinite(found.mean).all()
+            assert (found.variance >= 0).all()
+            if not isinstance(network.op(node), Output):
+                assert found.mean.shape == network.type(node).shape[:1]

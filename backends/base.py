@@ -22,15 +22,21 @@ class Trace:
     """What one run of N samples produced; node numbers are those of the network.
 
     ``outputs[name]`` is [N, A, …]: the readout's membrane after each of A = T steps under ``rate``, or
-    once, A = 1, under integrate-then-fire. ``counts[node]`` is int64 [N, …], the spikes of each
-    neuron over the run. ``spikes[node]`` (int8) and ``membranes[node]`` are [N, T, …], the membrane
-    after the reset, and are filled only if asked for.
+    once, A = 1, under integrate-then-fire. ``counts[node]`` is int64 [N, …], the spikes of each neuron
+    over the run, negative ones subtracted; ``events[node]`` counts those of either sign and is there
+    for signed populations only. ``spikes[node]`` (int8) and ``membranes[node]`` are [N, T, …], the
+    membrane after the reset, and are filled only if asked for.
     """
 
     outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
     counts: dict[int, Array] = dataclasses.field(default_factory=dict)
+    events: dict[int, Array] = dataclasses.field(default_factory=dict)
     spikes: dict[int, Array] = dataclasses.field(default_factory=dict)
     membranes: dict[int, Array] = dataclasses.field(default_factory=dict)
+
+    def emitted(self) -> dict[int, Array]:
+        """How many spikes of either sign each neuron emitted, int64 [N, …] by node."""
+        return self.counts | self.events
 
 
 class Engine(Protocol):

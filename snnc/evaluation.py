@@ -176,7 +176,7 @@ def _tally(
     ann: Ann | None,
 ) -> Tally:
     samples = len(next(iter(inputs.values())))
-    counts = {node: np.asarray(np.abs(c).sum(axis=0), np.float64) for node, c in trace.counts.items()}
+    counts = {node: np.asarray(c.sum(axis=0), np.float64) for node, c in trace.emitted().items()}
     tally = Tally(samples, counts, _clipped(network, inputs))
     first = network.op(next(network.of(Output)))
     assert isinstance(first, Output)

@@ -56,7 +56,7 @@ def measure(ann: Network, network: Network, inputs: Mapping[str, Array], engine:
         a = np.asarray(expected[tensor], np.float64)
         error = float(((a - activation(network, node, trace)) ** 2).sum())
         ratios[node] = sqnr(float((a**2).sum()), error)
-    counts = {node: np.abs(c).mean(axis=0, dtype=np.float64) for node, c in trace.counts.items()}
+    counts = {node: c.mean(axis=0, dtype=np.float64) for node, c in trace.emitted().items()}
     return Measurement(len(next(iter(inputs.values()))), counts, ratios)
 
 

@@ -111,7 +111,7 @@ def test_verify_takes_no_link_for_a_file(out, tmp_path):
 
 def test_loading_refuses_a_changed_network(out):
     text = (out / "network.snn").read_text("utf-8")
-    (out / "network.snn").write_text(text.replace("threshold = i64[](", "threshold = i64[](1", 1), "utf-8")
+    (out / "network.snn").write_text(text.replace("acc_bits = ", "acc_bits = 1", 1), "utf-8")
     with pytest.raises(CompileError, match=r"network\.snn was changed"):
         snnc.load(out)
 

@@ -112,8 +112,8 @@ class TestHistogram:
 
         found = float(histogram([data[:, None]]).quantization_optimum(levels)[0])
         best = min(map(error, np.linspace(0.02, 1, 500) * data.max()))
-        # bins and the grid of 96 shares each cost a little
-        assert error(found) <= 1.05 * best + 1e-4 * len(data) * data.max() ** 2 / 96**2
+        # the search takes 96 shares of the maximum, this one 500
+        assert error(found) <= 1.25 * best
 
     def test_memory_does_not_grow(self):
         found = Histogram(per_channel=True)

@@ -163,6 +163,9 @@ class _Run:
     def _emit(self, node: int, spikes: Array) -> None:
         if node not in self.trace.counts:
             self.trace.counts[node] = spikes.sum(axis=1, dtype=np.int64)
+        op = self.network.op(node)
+        if isinstance(op, IfNeuron) and op.signed:
+            self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         self.signals[node] = Signal(spikes, True)
 
     def _neuron(self, node: int, op: IfNeuron, parts: tuple[Part, ...]) -> Array:

@@ -99,6 +99,8 @@ class _Run:
 
     def _emit(self, node: int, op: IfNeuron | MaxGate, spikes: Array) -> Signal:
         self.trace.counts[node] = spikes.sum(axis=1, dtype=np.int64)
+        if isinstance(op, IfNeuron) and op.signed:
+            self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         return Signal(injected(op, spikes), True)
 
 

@@ -40,7 +40,7 @@ MANY = settings(max_examples=40, deadline=None)
 def differences(left: Trace, right: Trace) -> list[str]:
     """The fields and keys at which two traces are not equal in every integer."""
     found = []
-    for field in ("outputs", "counts", "spikes", "membranes"):
+    for field in ("outputs", "counts", "events", "spikes", "membranes"):
         one, other = getattr(left, field), getattr(right, field)
         keys = sorted(one.keys() | other.keys(), key=str)
         found += [f"{field}[{k}]" for k in keys if k not in one or not np.array_equal(one[k], other.get(k))]

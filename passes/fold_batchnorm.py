@@ -72,6 +72,9 @@ def scaled_output(op: Weighted, gain: fixedpoint.Floats, shift: fixedpoint.Float
     weight = op.weight.array
     if gain.ndim and not weight.ndim:
         weight = np.full(gain.shape, weight)
-    bias = op.bias.array if op.bias is not None else np.zeros(())
+    weight = fixedpoint.align(gain, weight) * weight
+    if op.bias is None and not shift.any():
+        return op.replace(weight=Constant(weight))
+    bias = op.bias.array if op.bias is not None else np.zeros(weight.shape[:1])
     full = fixedpoint.align(gain, bias) * bias + fixedpoint.align(shift, bias)
-    return op.replace(weight=Constant(fixedpoint.align(gain, weight) * weight), bias=Constant(full))
+    return op.replace(weight=Constant(weight), bias=Constant(full))

@@ -50,7 +50,7 @@ class NormalizeCurrents(Pass):
             for node in incoming(network, population):
                 self._scale_weights(network, result, node, factor)
             if isinstance(op, IfNeuron):
-                result.set(population, _scaled(op, factor))
+                result.set(population, self._scaled(op, factor))
         for gate in network.of(MaxGate):
             result.set(gate, result.op(gate).replace(amplitude=ONE))
         return result
@@ -64,12 +64,14 @@ class NormalizeCurrents(Pass):
             weight = np.full(factor.shape, weight)
         result.set(node, op.replace(weight=Constant(align(factor, weight) * weight)))
 
-
-def _scaled(op: IfNeuron, factor: Floats) -> IfNeuron:
-    """The population with threshold, bias and initial membrane times ``factor``, [] or [C]."""
-    return op.replace(
-        threshold=Constant(np.multiply(*aligned(op.threshold.array, factor))),
-        bias=Constant(np.multiply(*aligned(op.bias.array, factor))),
-        v_init=Constant(np.multiply(*aligned(op.v_init.array, factor))),
-        amplitude=ONE,
-    )
+    def _scaled(self, op: IfNeuron, factor: Floats) -> IfNeuron:
+        """The population with its parameters times ``factor`` = κ/λ, [] or [C]."""
+        # dividing first gives θ = κ exactly where θ was λ
+        threshold = self.kappa * np.divide(*aligned(op.threshold.array, op.unit.array))
+        v_init = np.multiply(*aligned(op.v_init.array, factor)) if op.v_init.array.any() else np.zeros(())
+        return op.replace(
+            threshold=Constant(threshold),
+            bias=Constant(np.multiply(*aligned(op.bias.array, factor))),
+            v_init=Constant(v_init),
+            amplitude=ONE,
+        )

@@ -22,6 +22,10 @@ Floats = npt.NDArray[np.float64]
 EPSILON_SPIKES = 1 / 8
 """The share of a spike by which rounding of bias and threshold may move a membrane over a run."""
 
+CHANNEL_FLOOR = 2.0**-10
+"""No channel's weight scale is less than this share of its layer's: the threshold of a channel whose
+weights are all but zero would be as large as they are small."""
+
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 WIDEST_BITS = 63
@@ -76,8 +80,7 @@ def choose_scale(
     peaks = [_peak(w, per_channel) for w in weights]
     channels = max((p.shape for p in peaks), key=len)
     top = np.maximum.reduce([np.broadcast_to(p, channels) for p in peaks])
-    # a channel without weights keeps the layer's scale
-    top = np.where(top > 0, top, top.max() if top.max() > 0 else 1.0)
+    top = np.maximum(top, CHANNEL_FLOOR * top.max()) if top.max() > 0 else np.ones_like(top)
     scale = np.asarray(top / qmax, np.float64)
     if identity is not None:
         scale = _exact_scale(scale, np.abs(identity), qmax)

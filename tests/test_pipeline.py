@@ -121,6 +121,20 @@ class TestWrongPasses:
         assert fault.code == "SNNC0141"
         assert "promises rates of the clipped ANN" in fault.message
 
+    def test_rates_of_a_constant_current(self, cnn):
+        class Wrong(PASSES["spikify"]):
+            name: ClassVar[str] = "broken"
+
+            def apply(self, network, context):
+                result = super().apply(network, context)
+                node = next(result.of(IfNeuron))
+                op = result.op(node)
+                result.set(node, op.replace(v_init=Constant(op.threshold.array * 3)))
+                return result
+
+        fault = guilty(cnn, "simplify", Wrong(T=16))
+        assert "a constant current gives counts off by" in fault.message
+
     def test_same_spikes(self, cnn):
         step = broken(Promise.SAME_SPIKES, "snn", lambda n: change(n, Conv2d, "weight", 1.01))
         fault = guilty(cnn, FORMED, step)

@@ -121,9 +121,11 @@ def test_a_sum_pool_after_a_convolution_is_one_convolution(data):
     weight = Constant(rng.normal(size=(2, 2, *draw(pair))))
     conv = network.add(Conv2d(weight=weight, bias=Constant([1.0, 2.0]), strides=draw(pair), pads=pads), x)
     kernel = tuple(min(k, n) for k, n in zip(draw(pair), network.type(conv).shape[1:], strict=True))
-    network.add(Output(name="y"), network.add(SumPool(kernel=kernel, strides=draw(pair)), conv))
+    around = draw(st.sampled_from(((0, 0, 0, 0), (0, 0, 0, 0), (1, 0, 0, 1))))
+    pool = network.add(SumPool(kernel=kernel, strides=draw(pair), pads=around), conv)
+    network.add(Output(name="y"), pool)
     fused = FuseLinear().apply(network, context())
-    assert not list(fused.of(SumPool))
+    assert bool(list(fused.of(SumPool))) == any(around)
     assert relative_difference(network, fused, samples(network, 2)) < 1e-12
 
 
@@ -149,6 +151,43 @@ def test_weights_used_twice_are_not_changed():
     fused = FuseLinear().apply(network, context())
     assert relative_difference(network, fused, samples(network, 2)) == 0
     assert len(list(fused.of(Weighted))) == 2
+
+
+NORM = BatchNorm(
+    gamma=Constant([2.0]), beta=Constant([1.0]), mean=Constant([0.5]), variance=Constant([4.0]), epsilon=0.1
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Conv2d(weight=Constant([[[[3.0]]]])), NORM),
+        (Conv2d(weight=Constant([[[[3.0]]]])), Scale(weight=Constant(2.0), bias=Constant([1.0]))),
+        (MaxPool(kernel=(1, 1)), Relu()),
+        (Transpose(perm=(0, 2, 1)), Relu()),
+        (Scale(weight=Constant(2.0)), Conv2d(weight=Constant([[[[3.0]]]]))),
+        (Conv2d(weight=Constant([[[[3.0]]]])), SumPool(kernel=(2, 2))),
+        (Pad(before=(0, 1, 1), after=(0, 1, 1)), Conv2d(weight=Constant(np.ones((1, 1, 3, 3))))),
+    ],
+)
+def test_what_two_ops_need_is_kept_for_both(first, second):
+    network = Network("shared")
+    x = network.add(Input(name="x", shape=(1, 2, 2)))
+    shared = network.add(first, x)
+    network.add(Output(name="one"), shared)
+    network.add(Output(name="two"), network.add(second, shared))
+    after = run(network, ANN_PASSES).network
+    assert relative_difference(network, after, samples(network, 2)) < 1e-12
+
+
+def test_transposes_compose_in_order():
+    network = Network("turned")
+    x = network.add(Relu(), network.add(Input(name="x", shape=(2, 3, 4))))
+    turned = network.add(Transpose(perm=(1, 2, 0)), network.add(Transpose(perm=(1, 0, 2)), x))
+    network.add(Output(name="y"), turned)
+    after = Simplify().apply(network, context())
+    assert [after.op(n).perm for n in after.of(Transpose)] == [(0, 2, 1)]
+    assert relative_difference(network, after, samples(network, 2)) == 0
 
 
 def test_pads_of_channels_stay():

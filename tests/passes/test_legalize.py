@@ -13,7 +13,7 @@ from snnc.backends.reference.engine import ReferenceEngine
 from snnc.diagnostics import CompileError, UsageError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
-from snnc.ir.ops import Dense, IfNeuron, Input, Output, Readout
+from snnc.ir.ops import Dense, IfNeuron, Input, Output, Readout, Reshape, Scale
 from snnc.passes import Legalize
 from snnc.targets import load_target
 
@@ -82,6 +82,20 @@ def test_the_width_is_that_of_the_worst_input(weight, steps, threshold, bits):
     legal = Legalize().apply(network, context())
     (node,) = legal.of(IfNeuron)
     assert legal.op(node).acc_bits == bits
+
+
+def test_every_position_of_a_bias_counts():
+    network = Network("positions", steps=4, schedule="rate")
+    x = network.add(Input(name="x", shape=(1, 1, 2), coding="current", bits=4, signed=True))
+    current = network.add(Scale(weight=Constant(1)), x)
+    bias = Constant(np.array([[[0, 1000]]]))
+    neuron = network.add(IfNeuron(threshold=Constant(1), bias=bias, v_init=Constant(0)), current)
+    flat = network.add(Reshape(shape=(2,)), neuron)
+    current = network.add(Dense(weight=Constant(np.eye(2, dtype=int))), flat)
+    network.add(Output(name="y"), network.add(Readout(bias=Constant(0)), current))
+    legal = Legalize().apply(network, context())
+    # 4·(1000 + 7 − 1) is a number of 12 bits
+    assert legal.op(neuron).acc_bits == 13
 
 
 def test_a_negative_code_can_leave_almost_a_threshold():

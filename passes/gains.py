@@ -53,12 +53,16 @@ def _gain(network: Network, node: int, gain_of: GainOf) -> Floats:
 
 
 def per_channel(network: Network, node: int, gain: Floats) -> Floats:
-    """``gain`` of the operand of ``node`` as one factor per channel, 1 where nothing arrives."""
+    """``gain`` of the operand of ``node`` as one factor per channel.
+
+    A channel of padding takes the greatest factor of the others, so that one factor stays one number.
+    """
     rows = gain.reshape(gain.shape[0], -1)
     result = rows.max(axis=1)
     if not _uniform(rows, result[:, None]):
         raise _mixed(network, node)
-    return np.where(np.isfinite(result), result, 1.0)
+    arrives = np.isfinite(result)
+    return np.where(arrives, result, result[arrives].max() if arrives.any() else 1.0)
 
 
 def scale_operand(network: Network, node: int, gain: Floats) -> Constant:

@@ -20,7 +20,7 @@ from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import ONE, IfNeuron, Level, MaxGate, Readout, Weighted
+from snnc.ir.ops import ONE, IfNeuron, Level, MaxGate, Readout
 from snnc.ir.projections import incoming
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
@@ -46,32 +46,37 @@ class NormalizeCurrents(Pass):
         result = network.copy()
         for population in network.of(IfNeuron, Readout):
             op = network.op(population)
-            factor = self.kappa / op.unit.array if isinstance(op, IfNeuron) else np.ones(())
             for node in incoming(network, population):
-                self._scale_weights(network, result, node, factor)
+                weight = _with_gain(network, node)
+                if isinstance(op, IfNeuron):
+                    weight = self._weight_in_units(weight, op.unit.array)
+                result.set(node, network.op(node).replace(weight=Constant(weight)))
             if isinstance(op, IfNeuron):
-                result.set(population, self._scaled(op, factor))
+                result.set(population, self._scaled(op))
         for gate in network.of(MaxGate):
             result.set(gate, result.op(gate).replace(amplitude=ONE))
         return result
 
-    def _scale_weights(self, network: Network, result: Network, node: int, factor: Floats) -> None:
-        op = network.op(node)
-        assert isinstance(op, Weighted)
-        gain = operand_gain(network, node, lambda n: amplitude_of(network, n))
-        weight = scale_operand(network, node, gain).array
-        if factor.ndim and not weight.ndim:
-            weight = np.full(factor.shape, weight)
-        result.set(node, op.replace(weight=Constant(align(factor, weight) * weight)))
+    def _weight_in_units(self, weight: Floats, unit: Floats) -> Floats:
+        if unit.ndim and not weight.ndim:
+            weight = np.full(unit.shape, weight)
+        return np.asarray(weight / align(unit, weight) * self.kappa)
 
-    def _scaled(self, op: IfNeuron, factor: Floats) -> IfNeuron:
-        """The population with its parameters times ``factor`` = κ/λ, [] or [C]."""
-        # dividing first gives θ = κ exactly where θ was λ
-        threshold = self.kappa * np.divide(*aligned(op.threshold.array, op.unit.array))
-        v_init = np.multiply(*aligned(op.v_init.array, factor)) if op.v_init.array.any() else np.zeros(())
+    def _scaled(self, op: IfNeuron) -> IfNeuron:
+        zero = np.zeros(())
         return op.replace(
-            threshold=Constant(threshold),
-            bias=Constant(np.multiply(*aligned(op.bias.array, factor))),
-            v_init=Constant(v_init),
+            threshold=Constant(self._in_units(op.threshold.array, op.unit.array)),
+            bias=Constant(self._in_units(op.bias.array, op.unit.array)),
+            v_init=Constant(self._in_units(op.v_init.array, op.unit.array) if op.v_init.array.any() else zero),
             amplitude=ONE,
         )
+
+    def _in_units(self, value: Floats, unit: Floats) -> Floats:
+        """κ·value/λ; dividing first gives κ exactly where the value was λ."""
+        return np.asarray(np.divide(*aligned(value, unit)) * self.kappa)
+
+
+def _with_gain(network: Network, node: int) -> Floats:
+    """The weights for spikes of amplitude 1."""
+    gain = operand_gain(network, node, lambda n: amplitude_of(network, n))
+    return np.asarray(scale_operand(network, node, gain).array, np.float64)

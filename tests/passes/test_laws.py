@@ -31,6 +31,7 @@ from snnc.ir.ops import (
     Relu,
     Reshape,
     Scale,
+    Slice,
     SumPool,
     Transpose,
     Weighted,
@@ -333,6 +334,38 @@ def test_options_out_of_range(pipeline, message):
     with pytest.raises(CompileError, match="SNNC0154") as caught:
         run(network, pipeline)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("schedule", ["rate", "layerwise"])
+def test_a_population_that_repeats_another_stays_exact(schedule):
+    """One spike in is one spike out: equal λ are divided to 1 before κ comes in."""
+    for scale in np.random.default_rng(0).uniform(0.1, 10, 50):
+        network = Network("repeated", steps=16, schedule=schedule)
+        x = network.add(Input(name="x", shape=(2,), coding="current"))
+        options = {name: Constant(scale) for name in ("threshold", "amplitude", "unit")}
+        first = network.add(IfNeuron(**options), network.add(Scale(weight=Constant(1.0)), x))
+        second = network.add(IfNeuron(**options), network.add(Scale(weight=Constant(1.0)), first))
+        read = network.add(Readout(), network.add(Scale(weight=Constant(1.0)), second))
+        network.add(Output(name="y"), read)
+        record = run(network, "normalize-currents").records[0]
+        assert record.proof["excused_share"] == 0
+
+
+def test_a_shortcut_with_padded_channels_stays_one_number():
+    """The parameter-free shortcut of a ResNet on CIFAR: strides, and zeros for the new channels."""
+    network = Network("option A", steps=4, schedule="rate")
+    x = network.add(Input(name="x", shape=(1, 2, 2), coding="current"))
+    options = {"threshold": Constant(3.0), "amplitude": Constant(3.0), "unit": Constant(3.0)}
+    first = network.add(IfNeuron(**options), network.add(Scale(weight=Constant(1.0)), x))
+    half = network.add(Slice(starts=(0, 0, 0), stops=(1, 2, 2), steps=(1, 2, 2)), first)
+    second = network.add(IfNeuron(**options), network.add(Pad(before=(1, 0, 0), after=(1, 0, 0)), half))
+    flat = network.add(Reshape(shape=(3,)), second)
+    read = network.add(Readout(), network.add(Dense(weight=Constant(np.ones((1, 3)))), flat))
+    network.add(Output(name="y"), read)
+    after = run(network, "form-projections,normalize-currents{kappa=1.0}").network
+    (skip,) = incoming(after, second)
+    assert after.op(skip).weight == Constant(1.0)
+    assert relative_difference(network, after, samples(network, 2)) < 1e-12
 
 
 def test_a_population_after_many_maps_gets_its_values_from_where_they_come():

@@ -67,7 +67,9 @@ class NormalizeCurrents(Pass):
         return op.replace(
             threshold=Constant(self._in_units(op.threshold.array, op.unit.array)),
             bias=Constant(self._in_units(op.bias.array, op.unit.array)),
-            v_init=Constant(self._in_units(op.v_init.array, op.unit.array) if op.v_init.array.any() else zero),
+            v_init=Constant(
+                self._in_units(op.v_init.array, op.unit.array) if op.v_init.array.any() else zero
+            ),
             amplitude=ONE,
         )
 

@@ -16,7 +16,7 @@ from snnc.fixedpoint import Floats
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import ONE, Add, IfNeuron, Level, Readout, Scale, Weighted, merge_origins
+from snnc.ir.ops import ONE, Add, IfNeuron, Level, Readout, Scale, Weighted, has_time, merge_origins
 from snnc.passes.base import Pass, Promise
 
 
@@ -85,7 +85,7 @@ def aligned(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 def _own_rank(value: Floats) -> int:
     """How many of the population's axes a parameter has; rank 2 and 4 hold a time axis."""
-    return value.ndim - 1 if value.ndim in (2, 4) else value.ndim
+    return value.ndim - 1 if has_time(value) else value.ndim
 
 
 def _widen(value: Floats, rank: int) -> Floats:

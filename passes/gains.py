@@ -47,8 +47,6 @@ def _gain(network: Network, node: int, gain_of: GainOf) -> Floats:
         if not _uniform(view, result[..., None, None]):
             raise _mixed(network, node)
         return np.asarray(result)
-    if len({p.shape for p in parts}) == 1 and op.mnemonic != "concat" and len(parts) > 1:
-        raise _mixed(network, node)
     return np.asarray(apply_address(op, parts, len(network.type(network.operands(node)[0]).shape)))
 
 

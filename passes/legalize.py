@@ -16,7 +16,7 @@ from snnc import fixedpoint
 from snnc.fixedpoint import Ints, Range
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Level, Readout, Weighted
+from snnc.ir.ops import IfNeuron, Level, Readout, Weighted, has_time
 from snnc.ir.projections import incoming
 from snnc.ir.types import Int, Spike
 from snnc.passes.base import Pass, Promise
@@ -104,7 +104,7 @@ def membrane_bits(network: Network, population: int) -> int:
 
 def _channelwise_bias(bias: Ints, channels: int, steps: int) -> tuple[Ints, Ints]:
     """Least and greatest bias of each channel at each step, two arrays [steps, C]."""
-    timed = bias if bias.ndim in (2, 4) else np.broadcast_to(bias, (steps, *bias.shape))
+    timed = bias if has_time(bias) else np.broadcast_to(bias, (steps, *bias.shape))
     rows = timed.reshape(steps, timed.shape[1] if timed.ndim > 1 else 1, -1)
     shape = (steps, channels)
     return np.broadcast_to(rows.min(axis=2), shape), np.broadcast_to(rows.max(axis=2), shape)

@@ -18,7 +18,7 @@ from snnc.fixedpoint import Floats, Ints, ProjectionScale
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Input, Level, MaxGate, Readout, Scale, Weighted
+from snnc.ir.ops import IfNeuron, Input, Level, MaxGate, Readout, Scale, Weighted, has_time
 from snnc.ir.projections import incoming, paths
 from snnc.ir.types import Int
 from snnc.passes.base import Pass, Promise
@@ -139,7 +139,7 @@ def _integer_population(
 def _integer_bias(bias: Floats, scale: Floats, fraction: int, network: Network) -> Ints:
     """Constant biases are rounded once per step; others, and totals, so that the sum never drifts."""
     assert network.steps is not None
-    timed = bias.ndim in (2, 4)
+    timed = has_time(bias)
     if network.schedule == "rate" and not timed:
         return fixedpoint.to_membrane(*aligned(bias, scale), fraction)
     if not timed:

@@ -15,7 +15,7 @@ from snnc.backends.reference.evaluate import evaluate
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
-from snnc.ir.ops import Clip, IfNeuron, Input, MaxGate, Output, Readout, Relu, Scale, Weighted
+from snnc.ir.ops import Clip, IfNeuron, Input, MaxGate, Output, Readout, Relu, Scale, Weighted, has_time
 from snnc.ir.projections import incoming
 from snnc.passes.base import Promise
 from snnc.passes.spikify import activations_to_host
@@ -251,7 +251,7 @@ def shortened(network: Network, steps: int) -> Network:
         op = network.op(node)
         for name in ("threshold", "bias"):
             constant = getattr(op, name, None)
-            if constant is not None and constant.array.ndim in (2, 4):
+            if constant is not None and has_time(constant):
                 op = op.replace(**{name: Constant(constant.array[:steps])})
         result.set(node, op)
     return result
@@ -349,5 +349,5 @@ def _reach(network: Network, node: int, shape: tuple[int, ...]) -> Floats:
 
 def _over_time(value: Floats, steps: int, shape: tuple[int, ...]) -> Floats:
     """A parameter as [steps, C or 1, …], broadcasting over the population."""
-    timed = value if value.ndim in (2, 4) else np.broadcast_to(value, (steps, *value.shape))
+    timed = value if has_time(value) else np.broadcast_to(value, (steps, *value.shape))
     return timed[:steps].reshape(steps, *timed.shape[1:], *(1,) * (len(shape) - (timed.ndim - 1)))

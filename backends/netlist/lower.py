@@ -32,6 +32,7 @@ from snnc.ir.ops import (
     SumPool,
     Transpose,
     Weighted,
+    has_time,
 )
 from snnc.ir.projections import Path, incoming, paths, populations
 
@@ -110,13 +111,13 @@ def _population_problems(network: Network, node: int) -> Iterator[str]:
     if isinstance(op, IfNeuron):
         parameters |= {"threshold": op.threshold, "v_init": op.v_init}
         if network.schedule == "layerwise" and (
-            op.reset != "subtract" or op.compare != "ge" or len(op.threshold.shape) in (2, 4)
+            op.reset != "subtract" or op.compare != "ge" or has_time(op.threshold)
         ):
             yield "integrate-then-fire needs soft reset, ≥ and a constant threshold"
     for name, constant in parameters.items():
         if not constant.is_integer and constant.array.any():
             yield f"the {name} is not integer"
-        if len(constant.shape) in (2, 4) and constant.shape[0] != network.steps:
+        if has_time(constant) and constant.shape[0] != network.steps:
             yield f"the {name} covers {constant.shape[0]} steps, the network runs {network.steps}"
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from snnc.diagnostics import CompileError
 from snnc.ir.address import windows
 from snnc.ir.constants import Constant
-from snnc.ir.ops import IfNeuron, MaxGate, Readout
+from snnc.ir.ops import IfNeuron, MaxGate, Readout, has_time
 from snnc.ir.types import Shape
 
 Array = npt.NDArray[Any]
@@ -29,11 +29,6 @@ def over_time(constant: Constant, shape: Shape, steps: int) -> Array:
         raise CompileError.of("SNNC0151", f"a parameter has {len(value)} steps, the network {steps}")
     value = value.reshape(value.shape + (1,) * (1 + len(shape) - value.ndim))
     return np.broadcast_to(value, (value.shape[0], *shape))
-
-
-def has_time(constant: Constant) -> bool:
-    """Whether the leading axis is time: populations have rank 1 or 3, so rank 2 and 4 say so."""
-    return len(constant.shape) in (2, 4)
 
 
 def total_bias(constant: Constant, shape: Shape, steps: int) -> Array:

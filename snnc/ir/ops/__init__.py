@@ -6,7 +6,7 @@ from snnc.ir.ops.address import Concat, Delay, Pad, Pool, Reshape, Slice, SumPoo
 from snnc.ir.ops.ann import AveragePool, BatchNorm, Clip, MaxPool, Relu
 from snnc.ir.ops.base import Level, Op, merge_origins
 from snnc.ir.ops.linear import Add, Conv2d, Dense, Scale, Weighted
-from snnc.ir.ops.spiking import ONE, ZERO, IfNeuron, Input, MaxGate, Output, Readout
+from snnc.ir.ops.spiking import ONE, ZERO, IfNeuron, Input, MaxGate, Output, Readout, has_time
 
 REGISTRY: dict[str, type[Op]] = {
     cls.mnemonic: cls
@@ -64,5 +64,6 @@ __all__ = [
     "SumPool",
     "Transpose",
     "Weighted",
+    "has_time",
     "merge_origins",
 ]

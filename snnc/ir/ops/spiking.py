@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from snnc.ir.constants import Constant
 from snnc.ir.ops.address import Pool
@@ -73,6 +74,11 @@ class Output(Op):
         return
 
 
+def has_time(value: Constant | npt.NDArray[Any]) -> bool:
+    """Whether a parameter's leading axis is time: populations have rank 1 or 3, so rank 2 and 4 say so."""
+    return len(value.shape) in (2, 4)
+
+
 def _fits(constant: Constant, shape: Shape, *, time: bool) -> bool:
     """Whether a parameter is [], [C] or full, with a leading time axis where allowed.
 
@@ -81,7 +87,7 @@ def _fits(constant: Constant, shape: Shape, *, time: bool) -> bool:
     allowed = [(), shape[:1], shape]
     if constant.shape in allowed:
         return True
-    return time and len(constant.shape) in (2, 4) and constant.shape[1:] in (*allowed[1:], (1,))
+    return time and has_time(constant) and constant.shape[1:] in (*allowed[1:], (1,))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,9 @@ CHANNEL_FLOOR = 2.0**-10
 """No channel's weight scale is less than this share of its layer's: the threshold of a channel whose
 weights are all but zero would be as large as they are small."""
 
+GRID_TOLERANCE = 1e-6
+"""How far from an integer a weight may lie that is said to be one of a quantized model's codes."""
+
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 WIDEST_BITS = 63
@@ -44,9 +47,15 @@ def signed_bits(low: int, high: int) -> int:
     return max(max(int(high), 0).bit_length(), int(-low - 1).bit_length() if low < 0 else 0) + 1
 
 
-def largest_weight(bits: int) -> int:
-    """2^(b−1) − 1: codes are symmetric, the most negative one is never used."""
+def symmetric_limit(bits: int) -> int:
+    """2^(b−1) − 1: the largest weight, and where membranes saturate; the most negative word is not used."""
     return (1 << (bits - 1)) - 1
+
+
+def in_register(value: npt.ArrayLike, exponent: int, limit: int) -> Ints:
+    """clip(⌊value/2^e + ½⌋, ±limit)·2^e: an integer as a mantissa and a fixed exponent e ≥ 0 hold it."""
+    mantissa = (np.left_shift(np.asarray(value, np.int64), 1) >> exponent) + 1 >> 1
+    return np.asarray(np.clip(mantissa, -limit, limit) << exponent, np.int64)
 
 
 def product_range(matrix: npt.NDArray[Any], low: int, high: int) -> tuple[Ints, Ints]:
@@ -68,31 +77,70 @@ class ProjectionScale(NamedTuple):
 
 
 def choose_scale(
-    weights: list[Floats], bits: int, *, per_channel: bool, identity: Floats | None = None
+    weights: list[Floats], bits: int, *, per_channel: bool, identity: Floats | None = None, clip: bool = False
 ) -> ProjectionScale:
     """The weight scale of a population and the exponent h_g of each of its projections.
 
     ``weights`` holds one array per projection, output channel first (or a scalar). ``identity`` is the
     weight of a skip, [] or with ``per_channel`` also [C]: its rounding error would compound over many
-    joins, so s grows by less than a factor of two until it is a code exactly (docs/semantics.md §7).
+    joins, so s grows by less than a factor of two until it is a code exactly (docs/semantics.md §7). With
+    ``clip`` the largest code stands for less than the largest weight where the squared error is less then.
     """
-    qmax = largest_weight(bits)
-    peaks = [_peak(w, per_channel) for w in weights]
+    qmax = symmetric_limit(bits)
+    peaks = [_peak(w, per_channel, qmax if clip else 0) for w in weights]
     channels = max((p.shape for p in peaks), key=len)
     top = np.maximum.reduce([np.broadcast_to(p, channels) for p in peaks])
     top = np.maximum(top, CHANNEL_FLOOR * top.max()) if top.max() > 0 else np.ones_like(top)
     scale = np.asarray(top / qmax, np.float64)
+    if len(weights) == 1:
+        scale = _own_grid(weights[0], scale, qmax)
     if identity is not None:
         scale = _exact_scale(scale, np.abs(identity), qmax)
     exponents = tuple(_exponent(p, scale, qmax) for p in peaks)
     return ProjectionScale(scale, exponents)
 
 
-def _peak(weight: Floats, per_channel: bool) -> Floats:
+def _peak(weight: Floats, per_channel: bool, clip: int) -> Floats:
+    """What the largest code stands for, [] or [C]; the largest weight unless ``clip``, the largest code."""
     magnitude = np.abs(np.asarray(weight, np.float64))
-    if per_channel and magnitude.ndim:
-        return np.asarray(magnitude.reshape(magnitude.shape[0], -1).max(axis=1, initial=0.0))
-    return np.asarray(magnitude.max(initial=0.0))
+    channels = per_channel and magnitude.ndim > 0
+    rows = magnitude.reshape(magnitude.shape[0] if channels else 1, -1)
+    top = rows.max(axis=1, initial=0.0)
+    peak = _least_error(rows, top, clip) if clip else top
+    return np.asarray(peak if channels else peak[0])
+
+
+def _least_error(rows: Floats, top: Floats, qmax: int) -> Floats:
+    """The p·max w that minimises Σ (w − s·min(R(w/s), qmax))², s = p·max w/qmax, for each row."""
+    best, least = top.copy(), np.full(len(top), np.inf)
+    for share in np.linspace(1.0, 0.3, 71):
+        step = np.where(top > 0, share * top / qmax, 1.0)[:, None]
+        error = ((rows - step * np.minimum(np.rint(rows / step), qmax)) ** 2).sum(axis=1)
+        better = error < least
+        best, least = np.where(better, share * top, best), np.where(better, error, least)
+    return np.asarray(best)
+
+
+def _own_grid(weight: Floats, scale: Floats, qmax: int) -> Floats:
+    """The scale of weights that are integers times a number already, with ``scale`` for the others.
+
+    A quantized model's own codes are kept so: the smallest s' ≥ s for which all W/s' are integers, where
+    there is one below 2s. Each channel is looked at by itself if ``scale`` has one for each.
+    """
+    rows = np.abs(weight).reshape(scale.size, -1)
+    peak = rows.max(axis=1, initial=0.0)
+    # a channel under the floor of its layer has other weights' scale
+    open_ = peak > 0.999 * scale.reshape(-1) * qmax
+    result = scale.reshape(-1).copy()
+    for top in range(qmax, qmax // 2, -1):
+        chosen = np.flatnonzero(open_)
+        # the first few weights rule out nearly all candidates
+        for part in (slice(0, 16), slice(16, None)):
+            codes = rows[chosen, part] / peak[chosen, None] * top
+            chosen = chosen[(np.abs(codes - np.rint(codes)) <= GRID_TOLERANCE).all(axis=1)]
+        result[chosen] = peak[chosen] / top
+        open_[chosen] = False
+    return result.reshape(scale.shape)
 
 
 def _exact_scale(scale: Floats, identity: Floats, qmax: int) -> Floats:
@@ -122,7 +170,7 @@ def _exponent(peak: Floats, scale: Floats, qmax: int) -> int:
 
 def quantize_weight(weight: Floats, scale: Floats, exponent: int, bits: int) -> Ints:
     """Wq = clip(R(W/(s·2^h))), an int64 array of the weight's shape (output channel first)."""
-    qmax = largest_weight(bits)
+    qmax = symmetric_limit(bits)
     return np.clip(round_half_even(weight / align(scale, weight) * 2.0**-exponent), -qmax, qmax)
 
 
@@ -132,9 +180,15 @@ def align(scale: npt.ArrayLike, array: npt.NDArray[Any]) -> Floats:
     return scale.reshape(scale.shape + (1,) * (array.ndim - 1)) if scale.ndim else scale
 
 
-def fraction_bits(steps: int, scale: Floats, threshold: Floats, exponents: tuple[int, ...]) -> int:
-    """F = max(0, −min h_g, ⌈log2(N·s/(ε·θ_min))⌉) with ε = 1/8 spike (docs/semantics.md §7)."""
-    worst = float(np.max(steps * np.asarray(scale) / (EPSILON_SPIKES * np.asarray(threshold))))
+def fraction_bits(
+    full: int,
+    scale: Floats,
+    threshold: Floats,
+    exponents: tuple[int, ...],
+    epsilon: float = EPSILON_SPIKES,
+) -> int:
+    """F = max(0, −min h_g, ⌈log2(N·s/(ε·θ_min))⌉), N = ``full``, ε in spikes (docs/semantics.md §7)."""
+    worst = float(np.max(full * np.asarray(scale) / (epsilon * np.asarray(threshold))))
     return max(0, -min(exponents, default=0), math.ceil(math.log2(worst)))
 
 

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from snnc.diagnostics import Diagnostic, UsageError
+from snnc.diagnostics import Diagnostic, UsageError, one_by_one
 
 T = TypeVar("T")
 
@@ -315,6 +315,6 @@ def _carets(spans: Sequence[Span]) -> str:
             for span in here:
                 for position in range(span.start - offset, min(span.end, end) - offset):
                     marks[position] = "^"
-            shown += [line, "".join(marks).rstrip() or "^"]
+            shown += [one_by_one(line), "".join(marks).rstrip() or "^"]
         offset = end
     return "\n".join(shown)

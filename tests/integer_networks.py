@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from snnc.ir.constants import Constant
-from snnc.ir.network import Network, Schedule
+from snnc.ir.network import Network
 from snnc.ir.ops import (
     Add,
     Concat,
@@ -27,6 +27,7 @@ from snnc.ir.ops import (
     SumPool,
     Transpose,
 )
+from snnc.ir.schedule import SCHEDULES, Schedule
 
 
 class Builder:
@@ -148,6 +149,27 @@ def two_ends(schedule: Schedule) -> Network:
     return b.read(b.fire(b.dense(a, 5)), 2, name="second/\u00e9")
 
 
+def events(schedule: Schedule) -> Network:
+    """An input of events that several projections take, one of them through a pool, beside a current."""
+    b = Builder(schedule)
+    op = Input(name="e", shape=(6, 5, 2), perm=(2, 0, 1), coding="events", max_count=5, bits=3)
+    counted, still = b.add(op), b.input(1, 6, 5)
+    a = b.fire(b.conv(counted, 3, pads=(1, 1, 1, 1)), b.conv(still, 3, pads=(1, 1, 1, 1)))
+    pooled = b.add(SumPool(kernel=(2, 2), strides=(2, 1)), counted)
+    return b.read(b.fire(b.conv(a, 2, (2, 2), strides=(2, 1)), b.conv(pooled, 2, (1, 1))))
+
+
+def saturating(schedule: Schedule) -> Network:
+    """Membranes and a readout of so few bits that they saturate both ways; where it may, a register."""
+    b = Builder(schedule)
+    narrow = {"acc_bits": 7, "saturates": True}
+    x = b.input(2, 5, 5, signed=True)
+    register = {"register_exponent": 2, "register_limit": 15} if schedule == "rate" else {}
+    a = b.fire(b.conv(x, 4, shift=1, **register), **narrow)
+    c = b.fire(b.conv(a, 4), signed=True, **narrow)
+    return b.read(c, **narrow)
+
+
 def variants(schedule: Schedule) -> Network:
     """Zero reset, strict comparison, thresholds in time and delays: `rate` only."""
     b = Builder(schedule)
@@ -161,7 +183,7 @@ def variants(schedule: Schedule) -> Network:
 def random_chain(seed: int) -> Network:
     """Up to four random layers of random sizes, in a random schedule."""
     rng = np.random.default_rng(seed)
-    b = Builder(("rate", "layerwise")[rng.integers(2)], int(rng.integers(1, 9)), seed)
+    b = Builder(SCHEDULES[rng.integers(3)], int(rng.integers(1, 9)), seed)
     x = b.input(int(rng.integers(1, 4)), *rng.integers(4, 8, 2).tolist(), signed=bool(rng.integers(2)))
     a = b.fire(_random_conv(b, x))
     for _ in range(rng.integers(4)):
@@ -192,9 +214,10 @@ def _random_conv(b: Builder, x: int) -> int:
 
 MAKERS: dict[str, tuple[Callable[[Schedule], Network], Schedule]] = {
     f"{maker.__name__}-{schedule}": (maker, schedule)
-    for maker in (plain, residual, concat, gates, signed, two_ends)
-    for schedule in ("rate", "layerwise")
-} | {"variants-rate": (variants, "rate")}
+    for maker in (plain, residual, concat, gates, signed, saturating, two_ends)
+    for schedule in SCHEDULES
+} | {"variants-rate": (variants, "rate"), "events-rate": (events, "rate")}
+MAKERS["events-layerwise"] = events, "layerwise"
 
 
 def make(name: str) -> Network:
@@ -204,7 +227,14 @@ def make(name: str) -> Network:
 
 
 def samples(network: Network, count: int = 3) -> dict[str, np.ndarray]:
-    """Real-valued inputs in the user's layout, some beyond the quantiser's range."""
+    """Inputs in the user's layout, some beyond the quantiser's range or the largest count."""
     rng = np.random.default_rng(1)
     inputs = [network.op(node) for node in network.of(Input)]
-    return {op.name: rng.normal(0.6, 0.8, (count, *op.shape)).astype(np.float32) for op in inputs}
+    return {op.name: array(op, network.steps, count, rng) for op in inputs}
+
+
+def array(op: Input, steps: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Real values, or counts of events."""
+    if op.coding == "events":
+        return rng.poisson(op.max_count / 2, (count, steps, *op.shape))
+    return rng.normal(0.6, 0.8, (count, *op.shape)).astype(np.float32)

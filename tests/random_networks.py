@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from snnc.ir.constants import Constant
-from snnc.ir.network import SCHEDULES, Network, Schedule
+from snnc.ir.network import Network
 from snnc.ir.ops import (
     Add,
     AveragePool,
@@ -35,13 +35,19 @@ from snnc.ir.ops import (
     SumPool,
     Transpose,
 )
+from snnc.ir.schedule import SCHEDULES, Schedule
 
 
 def samples(network: Network, count: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs in the user's layout, of a few times the largest code at the int level."""
+    """Inputs in the user's layout, of a few times the largest code or count at the int level."""
     rng = np.random.default_rng(seed)
-    inputs = (op for n in network.of(Input) if isinstance(op := network.op(n), Input))
-    return {op.name: rng.normal(0, op.scale * 2 ** max(op.bits - 1, 0), (count, *op.shape)) for op in inputs}
+    found = {}
+    for op in (network.op(n) for n in network.of(Input)):
+        if op.coding == "events":
+            found[op.name] = rng.poisson(op.max_count / 2, (count, network.steps, *op.shape))
+        else:
+            found[op.name] = rng.normal(0, op.scale * 2 ** max(op.bits - 1, 0), (count, *op.shape))
+    return found
 
 
 @st.composite
@@ -55,12 +61,20 @@ def ann_networks(draw: st.DrawFn) -> Network:
 
 
 @st.composite
-def spiking_networks(draw: st.DrawFn, schedule: Schedule | None = None, delays: bool = True) -> Network:
+def spiking_networks(
+    draw: st.DrawFn,
+    schedule: Schedule | None = None,
+    delays: bool = True,
+    saturation: bool = True,
+    channels: tuple[int, ...] = (1, 2, 3, 4),
+) -> Network:
     """Integer networks as ``quantize`` leaves them, with every variant of the populations.
 
-    Under ``layerwise`` populations have soft reset, ≥ and constant thresholds, and nothing is delayed.
+    Convolutions have so many output ``channels``. Under integrate-then-fire populations have soft reset,
+    ≥ and constant thresholds, and nothing is delayed.
     """
-    make = _Spiking(draw, schedule or draw(st.sampled_from(SCHEDULES)), delays)
+    make = _Spiking(draw, schedule or draw(st.sampled_from(SCHEDULES)), delays, saturation)
+    make.channels = channels
     x = make.population(make.conv(make.input()))
     parts = (make.block, make.residual, make.pooled, make.gated, make.rearranged, make.delayed)
     for _ in range(draw(st.integers(0, 3))):
@@ -195,11 +209,13 @@ class _Ann(_Maker):
 
 
 class _Spiking(_Maker):
-    def __init__(self, draw: st.DrawFn, schedule: Schedule, delays: bool) -> None:
+    def __init__(self, draw: st.DrawFn, schedule: Schedule, delays: bool, saturation: bool) -> None:
         network = Network("random", steps=draw(st.integers(1, 9)), schedule=schedule)
         super().__init__(draw, network)
         self.rate = schedule == "rate"
         self.delays = delays and self.rate
+        self.saturation = saturation
+        self.channels: tuple[int, ...] = ()
 
     def ints(self, low: int, high: int, *shape: int) -> Constant:
         return Constant(self.rng.integers(low, high + 1, shape))
@@ -208,14 +224,23 @@ class _Spiking(_Maker):
         return Constant(self.rng.integers(-127, 128, shape).astype(np.int8))
 
     def input(self) -> int:
-        signed = self.draw(st.booleans())
-        bits = self.one_of(4, 8)
-        op = Input(name="x", coding="current", bits=bits, signed=signed, scale=0.5, **self.image())
+        if self.network.schedule != "phase" and self.draw(st.integers(0, 3)) == 3:
+            op = Input(name="x", coding="events", max_count=5, bits=3, **self.image())
+        else:
+            signed, bits = self.draw(st.booleans()), self.one_of(4, 8)
+            op = Input(name="x", coding="current", bits=bits, signed=signed, scale=0.5, **self.image())
         return self.network.add(op)
 
     def conv(self, x: int, outputs: int = 0, same: bool = False) -> int:
-        options, shape = self.geometry(x, outputs or self.draw(st.integers(1, 4)), same)
+        options, shape = self.geometry(x, outputs or self.one_of(*self.channels), same)
+        options |= self.register(x)
         return self.network.add(Conv2d(weight=self.codes(*shape), shift=self.shift(), **options), x)
+
+    def register(self, x: int) -> dict[str, int]:
+        """Now and then the host rounds what an input drives."""
+        if not self.rate or not isinstance(self.network.op(x), Input) or self.draw(st.booleans()):
+            return {}
+        return {"register_exponent": self.one_of(0, 3), "register_limit": self.one_of(63, 4095)}
 
     def shift(self) -> int:
         return self.one_of(0, 1, 5, 30) if self.draw(st.integers(0, 9)) == 9 else self.one_of(0, 1, 2)
@@ -223,6 +248,11 @@ class _Spiking(_Maker):
     def scale(self, x: int) -> int:
         weight = self.codes() if self.draw(st.booleans()) else self.codes(self.shape(x)[0])
         return self.network.add(Scale(weight=weight, shift=self.shift()), x)
+
+    def width(self) -> dict[str, int | bool]:
+        """Now and then a membrane that saturates soon, wide enough for any threshold."""
+        saturates = self.saturation and self.draw(st.booleans())
+        return {"acc_bits": self.one_of(10, 12), "saturates": True} if saturates else {}
 
     def population(self, *currents: int) -> int:
         current = currents[0] if len(currents) == 1 else self.network.add(Add(), *currents)
@@ -240,6 +270,7 @@ class _Spiking(_Maker):
                 v_init=self.ints(-20, 100, *self.one_of((), shape[:1])),
                 signed=self.one_of(False, False, True),
                 fraction_bits=1,
+                **self.width(),
                 **options,
             ),
             current,
@@ -294,5 +325,6 @@ class _Spiking(_Maker):
         outputs = self.draw(st.integers(1, 4))
         z = self.network.add(Dense(weight=self.codes(outputs, self.shape(flat)[0]), shift=self.shift()), flat)
         bias = self.ints(-50, 50, *self.one_of((), (outputs,), (self.network.steps, outputs)))
-        self.network.add(Output(name="y"), self.network.add(Readout(bias=bias, unit=0.25), z))
+        readout = self.network.add(Readout(bias=bias, unit=0.25, **self.width()), z)
+        self.network.add(Output(name="y"), readout)
         return self.network

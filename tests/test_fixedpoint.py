@@ -97,7 +97,7 @@ class TestScales:
             assert exponent <= 0
             code = fp.quantize_weight(weight, found.scale, exponent, bits)
             step = fp.align(found.scale, weight) * 2.0**exponent
-            assert np.abs(code).max() <= fp.largest_weight(bits)
+            assert np.abs(code).max() <= fp.symmetric_limit(bits)
             assert (np.abs(code * step - weight) <= step / 2 * (1 + 1e-9)).all()
 
     @MANY
@@ -106,7 +106,7 @@ class TestScales:
         found = fp.choose_scale([weight], bits, per_channel=False)
         assert (found.scale > 0).all()
         code = fp.quantize_weight(weight, found.scale, found.exponents[0], bits)
-        assert np.abs(code).max() == (fp.largest_weight(bits) if weight.any() else 0)
+        assert np.abs(code).max() == (fp.symmetric_limit(bits) if weight.any() else 0)
 
     @MANY
     @given(hnp.arrays(np.float64, (2, 3), elements=WEIGHTS), st.floats(0.01, 100), BITS)
@@ -224,8 +224,28 @@ def test_integrals_stay_in_their_range_whatever_the_order(data, timed):
     assert (partial <= found.high[:, None]).all()
 
 
+@MANY
+@given(st.integers(-(2**40), 2**40), st.integers(0, 12), st.integers(1, 4095))
+def test_a_register_holds_the_nearest_mantissa(value, exponent, limit):
+    mantissa = min(max(math.floor(value / 2**exponent + 0.5), -limit), limit)
+    assert int(fp.in_register(value, exponent, limit)) == mantissa * 2**exponent
+
+
 def test_a_range_is_as_wide_as_its_widest_channel():
     assert fp.Range(np.array([0, -5]), np.array([3, 0])).bits == 4
     assert fp.Range(np.array([0]), np.array([255])).bits == 9
-    assert fp.largest_weight(8) == 127
+    assert fp.symmetric_limit(8) == 127
     assert math.log2(fp.FLOAT32_EXACT) == 24
+
+
+@given(st.integers(0, 99), st.integers(2, 16), st.booleans())
+def test_clipped_weights_have_no_larger_squared_error(seed, bits, per_channel):
+    weight = np.random.default_rng(seed).standard_t(3, size=(3, 20))
+
+    def error(clip: bool) -> float:
+        found = fp.choose_scale([weight], bits, per_channel=per_channel, clip=clip)
+        step = fp.align(found.scale, weight) * 2.0 ** found.exponents[0]
+        code = fp.quantize_weight(weight, found.scale, found.exponents[0], bits)
+        return float(((weight - step * code) ** 2).sum())
+
+    assert error(True) <= error(False) * (1 + 1e-9)

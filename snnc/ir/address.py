@@ -5,6 +5,7 @@ Arrays have any number of leading batch axes (samples, or samples × steps) befo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from snnc.ir.ops import Concat, Op, Pad, Pool, Reshape, Slice, SumPool, Transpose
 
 Array = npt.NDArray[Any]
+
+_MOST_OFFSETS = 256
 
 ADDRESS_OPS = (Reshape, Transpose, Slice, Pad, Concat, SumPool)
 
@@ -58,11 +61,15 @@ def sum_pool(op: SumPool, x: Array) -> Array:
     """m[p]·Σ over each window, in the operand's dtype, integers widened to int64."""
     wide = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
     view = windows(op, x)
+    if math.prod(op.kernel) > _MOST_OFFSETS:
+        return _multiplied(op, np.asarray(view.sum(axis=(-2, -1), dtype=wide)))
     # summing kernel offsets one by one keeps the inner loops long
     total = np.zeros(view.shape[:-2], wide)
     for u in range(op.kernel[0]):
         for v in range(op.kernel[1]):
             total += view[..., u, v]
-    if op.multiplicity is not None:
-        total *= op.multiplicity.array.astype(wide)
-    return total
+    return _multiplied(op, total)
+
+
+def _multiplied(op: SumPool, total: Array) -> Array:
+    return total if op.multiplicity is None else total * op.multiplicity.array.astype(total.dtype)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from snnc import files
 from snnc.diagnostics import CompileError
 
 DTYPES: dict[str, type[np.generic]] = {
@@ -21,6 +23,7 @@ DTYPES: dict[str, type[np.generic]] = {
     "i16": np.int16,
     "i8": np.int8,
 }
+_HEADER_BYTES = 1 << 12
 _NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
@@ -71,7 +74,7 @@ class Constant:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def is_integer(self) -> bool:
@@ -101,18 +104,24 @@ class Constant:
 
     def _read_blob(self) -> np.ndarray[Any, Any]:
         assert self._blob is not None
+        wanted = self.size * self.dtype.itemsize
         try:
-            data = self._blob.read_bytes()
+            data = files.read_inside(self._blob.parent, self._blob.name, limit=wanted + _HEADER_BYTES)
         except OSError as error:
-            raise CompileError.of("SNNC0161", f"cannot read {self._blob}: {error.strerror}") from None
+            message = f"cannot read {self._blob}: {error.strerror or error}"
+            raise CompileError.of("SNNC0161", message) from None
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise CompileError.of("SNNC0161", f"{self._blob} does not hold what its name says")
-        stored = np.load(io.BytesIO(data), allow_pickle=False)
-        array = stored.astype(self.dtype, copy=False)
+        try:
+            stored = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+            array = stored.astype(self.dtype, copy=False)
+        except Exception:
+            # its name may be right and its content wrong: whatever numpy makes of that
+            raise CompileError.of("SNNC0161", f"{self._blob} is not an array") from None
         if stored.shape != self.shape or stored.dtype.newbyteorder("=") != self.dtype:
             found = f"{stored.dtype.name}{list(stored.shape)}"
-            wanted = f"{self.dtype.name}{list(self.shape)}"
-            raise CompileError.of("SNNC0161", f"{self._blob} holds {found}, not {wanted}")
+            expected = f"{self.dtype.name}{list(self.shape)}"
+            raise CompileError.of("SNNC0161", f"{self._blob} holds {found}, not {expected}")
         array.setflags(write=False)
         return np.asarray(array)
 

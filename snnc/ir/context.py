@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from snnc.diagnostics import Diagnostics
 from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, Readout
 from snnc.ir.statistics import Extremes, Reducer
 
 R = TypeVar("R", bound=Reducer)
@@ -20,6 +22,25 @@ class Estimate(Protocol):
 
     def percentile(self, percent: float) -> npt.NDArray[np.float64]:
         """The percentile of the whole layer, [1], or of each channel, [C]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drive:
+    """What reaches a population or readout on N calibration samples, at P positions of each channel.
+
+    ``current`` is Z(t) + b(t), int64 [N, S, C, P], b being the op's own bias: of every step under ``rate``
+    (S = T), else summed over the run (S = 1). ``expected`` [N, C, P] is the ANN's activation, clipped to
+    what the population can express; ``respond(op)`` is what ``op`` makes of the current in the same
+    units: λ·n/N of a population, V·unit/N of a readout.
+    """
+
+    current: npt.NDArray[np.int64]
+    expected: npt.NDArray[np.float64]
+    respond: Callable[[IfNeuron | Readout], npt.NDArray[np.float64]]
+
+
+Adjust = Callable[[int, Drive], IfNeuron | Readout]
+"""The op to run with in a node's place, given its drive."""
 
 
 class Context(Protocol):
@@ -39,8 +60,15 @@ class Context(Protocol):
     ) -> Mapping[int, Estimate]:
         """Data-free distributions of what the nodes compute (docs/calibration.md)."""
 
+    def tune(self, network: Network, adjust: Adjust, samples: int) -> Network:
+        """Run an int-level network on calibration data, adjusting its populations and readouts on the way.
+
+        Each is adjusted after those before it, on what these now emit. At most ``samples`` samples are
+        used; fewer where their spikes would not fit into a fixed amount of memory. Needs data.
+        """
+
     def input_extremes(self, name: str) -> Extremes | None:
-        """What the calibration data of an input span, None without data."""
+        """What the calibration data of an input span, or what it was declared to; None if neither."""
 
     def saved(self, key: str) -> Any:
         """A value of the statistics file given by the user, None if there is none."""

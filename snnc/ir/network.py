@@ -7,17 +7,15 @@ Order is lexicographic topological: the smallest number whose operands are all t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import networkx as nx
 
 from snnc.ir.constants import Constant
 from snnc.ir.ops import Level, Op
+from snnc.ir.schedule import Schedule, full_count, spike_values
 from snnc.ir.types import TensorType
-
-Schedule = Literal["rate", "layerwise"]
-SCHEDULES: tuple[Schedule, ...] = ("rate", "layerwise")
 
 
 class Network:
@@ -32,23 +30,33 @@ class Network:
         self.steps = steps
         self.schedule = schedule
         self._graph: Any = nx.MultiDiGraph()
-        self._order: tuple[int, ...] | None = None
-        self._types: dict[int, TensorType | None] | None = None
+        self._next = 0
+        self._order: tuple[int, ...] | None = ()
+        self._appended: list[int] = []
+        self._types: dict[int, TensorType | None] = {}
 
     def copy(self) -> Network:
         """A network that can be edited apart; ops and constants are shared."""
         twin = Network(self.name, steps=self.steps, schedule=self.schedule)
         twin._graph = self._graph.copy()
-        twin._order, twin._types = self._order, self._types
+        twin._next, twin._order, twin._appended = self._next, self._order, list(self._appended)
+        twin._types = dict(self._types)
         return twin
 
     def add(self, op: Op, *operands: int) -> int:
         """Append an op; returns its number."""
-        node = max(self._graph.nodes, default=-1) + 1
+        node = self._next
+        self._next += 1
         self._graph.add_node(node, op=op)
         self._connect(node, operands)
-        self._changed()
+        # it has the greatest number and no users, so it comes last
+        self._appended.append(node)
         return node
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next added node gets; those of all nodes are below."""
+        return self._next
 
     def __contains__(self, node: int) -> bool:
         return node in self._graph
@@ -60,12 +68,32 @@ class Network:
 
     def operands(self, node: int) -> tuple[int, ...]:
         """The nodes whose results a node takes, in order."""
-        edges = self._graph.in_edges(node, keys=True)
-        return tuple(source for source, _, _ in sorted(edges, key=lambda edge: edge[2]))
+        sources = self._graph.pred[node]
+        places = sorted((position, source) for source, keys in sources.items() for position in keys)
+        return tuple(source for _, source in places)
+
+    def upstream(self, node: int, stop: Callable[[int], bool]) -> tuple[int, ...]:
+        """``node`` and what it depends on, each once, operands first; nothing beyond where ``stop`` holds."""
+        found: dict[int, None] = {}
+        pending = [(node, False)]
+        while pending:
+            n, operands_done = pending.pop()
+            if n in found:
+                continue
+            if operands_done or stop(n):
+                found[n] = None
+                continue
+            pending.append((n, True))
+            pending += [(source, False) for source in reversed(self.operands(n))]
+        return tuple(found)
 
     def users(self, node: int) -> tuple[int, ...]:
         """The nodes that take a node's result, each once, ascending."""
         return tuple(sorted(self._graph.successors(node)))
+
+    def use_count(self, node: int) -> int:
+        """How many operands of other nodes a node's result is."""
+        return int(self._graph.out_degree(node))
 
     def set(self, node: int, op: Op, operands: Sequence[int] | None = None) -> None:
         """Put another op, and other operands if given, in a node's place."""
@@ -73,20 +101,26 @@ class Network:
         if operands is not None:
             self._graph.remove_edges_from(list(self._graph.in_edges(node, keys=True)))
             self._connect(node, operands)
-        self._changed()
+            self._order = None
+        self._forget_types(node)
 
     def redirect(self, old: int, new: int, *, keep: Sequence[int] = ()) -> None:
         """Make every user of ``old`` take ``new`` instead, apart from those in ``keep``."""
         for user in self.users(old):
             if user not in keep:
-                sources = [new if s == old else s for s in self.operands(user)]
-                self.set(user, self.op(user), sources)
+                # one by one: a user may have thousands of other operands
+                for position in list(self._graph[old][user]):
+                    self._graph.remove_edge(old, user, position)
+                    self._graph.add_edge(new, user, key=position)
+                self._forget_types(user)
+        self._order = None
 
     def remove(self, node: int) -> None:
         """Remove a node that nothing uses."""
         assert not self.users(node), f"node {node} is still in use"
         self._graph.remove_node(node)
-        self._changed()
+        self._types.pop(node, None)
+        self._order = None
 
     def bypass(self, node: int) -> None:
         """Remove a node of one operand; its users take that operand."""
@@ -100,8 +134,10 @@ class Network:
         for node in reversed(self.nodes):
             if node in needed:
                 needed.update(self.operands(node))
+        kept = tuple(n for n in self.nodes if n in needed)
         self._graph.remove_nodes_from([n for n in self.nodes if n not in needed])
-        self._changed()
+        self._types = {n: t for n, t in self._types.items() if n in needed}
+        self._order = kept
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -111,6 +147,9 @@ class Network:
                 self._order = tuple(nx.lexicographical_topological_sort(self._graph))
             except nx.NetworkXUnfeasible:
                 raise ValueError("the network has a cycle") from None
+        elif self._appended:
+            self._order += tuple(self._appended)
+        self._appended.clear()
         return self._order
 
     def of(self, *kinds: type[Op]) -> Iterator[int]:
@@ -118,11 +157,19 @@ class Network:
         return (n for n in self.nodes if isinstance(self.op(n), kinds))
 
     def type(self, node: int) -> TensorType:
-        """The type of a node's result."""
-        if self._types is None:
-            self._types = {}
-            for n in self.nodes:
-                self._types[n] = self.op(n).result([self._known(s) for s in self.operands(n)])
+        """The type of a node's result. Raises ValueError on a cycle."""
+        pending, entered = [node], set[int]()
+        while pending:
+            n = pending[-1]
+            missing = [] if n in self._types else [s for s in self.operands(n) if s not in self._types]
+            if missing and n in entered:
+                raise ValueError("the network has a cycle")
+            entered.add(n)
+            pending += missing
+            if not missing:
+                pending.pop()
+                if n not in self._types:
+                    self._types[n] = self.op(n).result([self._known(s) for s in self.operands(n)])
         return self._known(node)
 
     def operand_types(self, node: int) -> list[TensorType]:
@@ -134,7 +181,22 @@ class Network:
         """Ann before ``spikify``, int once a readout or population counts in integers."""
         if self.steps is None:
             return "ann"
-        return "int" if any(getattr(op, "bits", 0) for op in self._inputs()) else "snn"
+        inputs = (op for _, op in self._graph.nodes(data="op") if op.mnemonic == "input")
+        return "int" if any(op.bits for op in inputs) else "snn"
+
+    @property
+    def spike_values(self) -> tuple[int, ...]:
+        """What a spike of each of the T steps counts."""
+        assert self.steps is not None
+        assert self.schedule is not None
+        return spike_values(self.schedule, self.steps)
+
+    @property
+    def full_count(self) -> int:
+        """N, what a neuron counts that fires at every step."""
+        assert self.steps is not None
+        assert self.schedule is not None
+        return full_count(self.schedule, self.steps)
 
     def fingerprint(self) -> str:
         """A sha256 of all ops, operands and constants: equal exactly for equal networks."""
@@ -150,11 +212,7 @@ class Network:
         body = [(_content(self.op(n)), tuple(position[s] for s in self.operands(n))) for n in self.nodes]
         return (self.name, self.steps, self.schedule, body)
 
-    def _inputs(self) -> Iterator[Op]:
-        return (self.op(n) for n in self.nodes if self.op(n).mnemonic == "input")
-
     def _known(self, node: int) -> TensorType:
-        assert self._types is not None
         found = self._types[node]
         assert found is not None, f"node {node} has no result"
         return found
@@ -164,8 +222,14 @@ class Network:
             assert source in self._graph, f"operand {source} does not exist"
             self._graph.add_edge(source, node, key=position)
 
-    def _changed(self) -> None:
-        self._order = self._types = None
+    def _forget_types(self, node: int) -> None:
+        """Types of a node and of all that depends on it; what is unknown has no known dependents."""
+        pending = [node]
+        while pending:
+            n = pending.pop()
+            if n in self._types:
+                del self._types[n]
+                pending += self._graph.successors(n)
 
 
 def _content(op: Op) -> tuple[object, ...]:

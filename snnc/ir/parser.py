@@ -15,13 +15,16 @@ from typing import Any
 import lark
 import numpy as np
 
-from snnc.diagnostics import CompileError
+from snnc.diagnostics import CompileError, one_by_one
 from snnc.ir.constants import DTYPES, Constant
-from snnc.ir.network import SCHEDULES, Network
+from snnc.ir.network import Network
 from snnc.ir.ops import REGISTRY, Op
+from snnc.ir.schedule import SCHEDULES
 from snnc.ir.verify import verify
 
 VERSION = 1
+MOST_CHARACTERS = 1 << 25
+"""Parsed, a text takes a hundred times as much memory; large constants are no text."""
 
 
 def parse(text: str, *, blobs: pathlib.Path | None = None, file: str = "<text>") -> Network:
@@ -30,12 +33,17 @@ def parse(text: str, *, blobs: pathlib.Path | None = None, file: str = "<text>")
     Raises CompileError (SNNC0150) with the line and a caret for malformed text, and (SNNC0151) for a
     network that is not valid or whose written types are not the inferred ones.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise CompileError.of("SNNC0104", f"{file}: the text has more than {MOST_CHARACTERS} characters")
     try:
         tree = _grammar().parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _fault(text, file, error.line, error.column, _expectation(error)) from None
     builder = _Builder(text, file, blobs)
-    network = builder.build(tree)
+    try:
+        network = builder.build(tree)
+    except RecursionError:
+        raise _fault(text, file, 1, 1, "lists are nested too deeply") from None
     verify(network)
     builder.compare_types(network)
     return network
@@ -61,7 +69,7 @@ def _fault(text: str, file: str, line: int, column: int, message: str) -> Compil
     at = min(max(line, 1), len(lines))
     shown = lines[at - 1]
     start = max(0, column - 60)
-    caret = f"{shown[start : start + 100]}\n{' ' * (max(column, 1) - 1 - start)}^"
+    caret = f"{one_by_one(shown[start : start + 100])}\n{' ' * (max(column, 1) - 1 - start)}^"
     return CompileError.of("SNNC0150", f"{file}:{at}:{max(column, 1)}: {message}", context=caret)
 
 

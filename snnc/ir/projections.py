@@ -9,8 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from snnc.diagnostics import CompileError
 from snnc.ir.network import Network
 from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Op, Readout, Weighted
+
+MOST_PATHS = 1 << 10
+"""Concatenations of slices of concatenations multiply paths without end."""
 
 POPULATIONS = (IfNeuron, MaxGate, Readout)
 SOURCES = (Input, IfNeuron, MaxGate)
@@ -46,19 +50,42 @@ def incoming(network: Network, population: int) -> tuple[int, ...]:
 
 
 def paths(network: Network, node: int) -> tuple[Path, ...]:
-    """Every path from a source to ``node``, a weighted op or a max gate."""
+    """Every path from a source to ``node``, a weighted op or a max gate.
+
+    Raises CompileError (SNNC0104) for more than :data:`MOST_PATHS`.
+    """
     found: list[Path] = []
-
-    def walk(current: int, tail: tuple[tuple[int, int], ...]) -> None:
-        for position, source in enumerate(network.operands(current)):
-            steps = tail if current == node else ((current, position), *tail)
-            if isinstance(network.op(source), SOURCES):
-                found.append(Path(source, steps))
-            else:
-                walk(source, steps)
-
-    walk(node, ())
+    pending: list[tuple[int, tuple[tuple[int, int], ...]]] = [(node, ())]
+    while pending:
+        current, steps = pending.pop()
+        if current != node and isinstance(network.op(current), SOURCES):
+            found.append(Path(current, steps))
+            if len(found) > MOST_PATHS:
+                raise CompileError.of(
+                    "SNNC0104",
+                    f"more than {MOST_PATHS} paths of slices and concatenations lead into one layer",
+                    where=network.op(node).origin,
+                )
+            continue
+        for position, source in reversed(list(enumerate(network.operands(current)))):
+            pending.append((source, steps if current == node else ((current, position), *steps)))
     return tuple(found)
+
+
+def latency(network: Network) -> int:
+    """The steps until a sample's answer is complete (docs/semantics.md §4).
+
+    T under ``rate``; under integrate-then-fire T for each population on the longest path, since none
+    fires before its inputs have fired. Max gates and readouts take their input while it arrives.
+    """
+    assert network.steps is not None
+    if network.schedule == "rate":
+        return network.steps
+    depth: dict[int, int] = {}
+    for node in network.nodes:
+        before = max((depth[source] for source in network.operands(node)), default=0)
+        depth[node] = before + isinstance(network.op(node), IfNeuron)
+    return network.steps * max(1, *depth.values())
 
 
 def is_identity(op: Op) -> bool:

@@ -16,25 +16,38 @@ SMALLEST_TOP = 2.0**-100
 
 
 class Reducer(Protocol):
-    """Takes batches [N, C, …] one after the other."""
+    """Takes batches [N, C, …] one after the other.
+
+    A reducer may have a ``key``: what it makes of the same tensor depends on nothing else, so that it need
+    not be made twice.
+    """
 
     def update(self, batch: Array) -> None:
         """Account for a batch."""
 
 
 class Extremes:
-    """Least and greatest value, and whether all values are integers."""
+    """Least and greatest value, whether all values are integers, and their root mean square."""
 
     def __init__(self) -> None:
         """Nothing seen yet."""
         self.low, self.high = np.inf, -np.inf
         self.integer = True
+        self._count = 0
+        self._squares = 0.0
 
     def update(self, batch: Array) -> None:
         """Account for a batch."""
         self.low = min(self.low, float(batch.min()))
         self.high = max(self.high, float(batch.max()))
         self.integer = self.integer and bool((batch == np.rint(batch)).all())
+        self._count += batch.size
+        self._squares += float((batch.astype(np.float64) ** 2).sum())
+
+    @property
+    def rms(self) -> float:
+        """√(Σ x²/n)."""
+        return float((self._squares / max(self._count, 1)) ** 0.5)
 
 
 class Histogram:
@@ -48,6 +61,7 @@ class Histogram:
         """``bins`` is even; 16384 for a layer and 2048 for each channel by default."""
         self.per_channel = per_channel
         self.bins = bins or (2048 if per_channel else 16384)
+        self.key = f"histogram {per_channel} {self.bins}"
         self.top = 0.0
         self.maximum: Floats = np.zeros(())
         self._counts: npt.NDArray[np.int64] | None = None

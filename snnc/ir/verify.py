@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from snnc.diagnostics import CompileError, Diagnostic
 from snnc.ir.network import Network
-from snnc.ir.ops import Input, Op, Output
+from snnc.ir.ops import Input, Level, Op, Output, Weighted
 from snnc.ir.printer import print_network
+from snnc.ir.schedule import MOST_PHASES
 from snnc.ir.types import TensorType
+
+MOST_STEPS = 1 << 16
 
 
 def problems(network: Network) -> dict[int, list[str]]:
@@ -16,6 +19,7 @@ def problems(network: Network) -> dict[int, list[str]]:
     """
     found: dict[int, list[str]] = {}
     types: dict[int, TensorType | None] = {}
+    level = network.level
     for node in network.nodes:
         sources = network.operands(node)
         if any(types.get(s) is None for s in sources):
@@ -23,30 +27,41 @@ def problems(network: Network) -> dict[int, list[str]]:
                 found.setdefault(node, []).append("an operand has no result")
             continue
         operands = [t for s in sources if (t := types[s]) is not None]
-        faults = _local(network, network.op(node), operands)
+        faults = _local(level, network.op(node), operands)
         if faults:
             found[node] = faults
         else:
             types[node] = network.op(node).result(operands)
+    _registers(network, found)
     _globally(network, found)
     return found
 
 
-def _local(network: Network, op: Op, operands: list[TensorType]) -> list[str]:
+def _local(level: Level, op: Op, operands: list[TensorType]) -> list[str]:
     least, most = op.arity
     if len(operands) < least or (most is not None and len(operands) > most):
         return [f"takes {least if most == least else f'{least} or more'} operands, not {len(operands)}"]
     faults = list(op.check(operands))
-    if network.level not in op.levels:
-        faults.append(f"does not exist at the {network.level} level")
+    if level not in op.levels:
+        faults.append(f"does not exist at the {level} level")
     return faults
+
+
+def _registers(network: Network, found: dict[int, list[str]]) -> None:
+    for node in network.of(Weighted) if network.schedule != "rate" else ():
+        op = network.op(node)
+        if isinstance(op, Weighted) and op.register_limit:
+            message = "a register holds the current of one step: the schedule must be rate"
+            found.setdefault(node, []).append(message)
 
 
 def _globally(network: Network, found: dict[int, list[str]]) -> None:
     if (network.steps is None) != (network.schedule is None):
         found.setdefault(-1, []).append("T and schedule are set together or not at all")
-    if network.steps is not None and network.steps < 1:
-        found.setdefault(-1, []).append(f"T must be at least 1, not {network.steps}")
+    if network.steps is not None and not 1 <= network.steps <= MOST_STEPS:
+        found.setdefault(-1, []).append(f"T must lie within 1 and {MOST_STEPS}, not {network.steps}")
+    if network.schedule == "phase" and (network.steps or 1) > MOST_PHASES:
+        found.setdefault(-1, []).append(f"phase takes at most {MOST_PHASES} steps, not {network.steps}")
     spiking = network.steps is not None
     for kind in (Input, Output):
         names: set[str] = set()

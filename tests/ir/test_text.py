@@ -20,6 +20,7 @@ from snnc.ir.network import Network
 from snnc.ir.ops import Add, Clip, Concat, Dense, Input, Output
 from snnc.ir.parser import parse
 from snnc.ir.printer import print_network
+from snnc.ir.schedule import SCHEDULES
 from snnc.passes import PRESETS
 from snnc.pipeline import Pipeline
 
@@ -48,7 +49,7 @@ def test_parse_inverts_print_at_the_ann_and_int_levels(network, blobs):
 
 
 @FEW
-@given(ann=ann_networks(), schedule=st.sampled_from(("rate", "layerwise")))
+@given(ann=ann_networks(), schedule=st.sampled_from(SCHEDULES))
 def test_parse_inverts_print_after_every_pass(ann, schedule, blobs):
     seen: list[Network] = []
     text = str(Pipeline(PRESETS["ecc"], T=4, schedule=schedule))

@@ -30,6 +30,7 @@ from snnc.ir.ops import (
     SumPool,
     Transpose,
 )
+from snnc.ir.types import Int, TensorType
 from snnc.ir.verify import problems, verify
 
 
@@ -65,9 +66,12 @@ def test_a_network_needs_inputs_and_outputs_and_both_settings(golden):
 
 ONES = Constant(np.ones((1, 2)))
 WHOLE = Constant(np.ones((1, 2), np.int64))
+WHOLE_ZERO = Constant(0)
 MAP = (2, 4, 4)
 FAULTS = [
     (Dense(weight=ONES, shift=1), (2,), "a shift needs integer weights"),
+    (Dense(weight=ONES, register_limit=9), (2,), "a register needs integer weights"),
+    (Dense(weight=WHOLE, register_exponent=17), (2,), "an exponent of 0 to 16"),
     (Dense(weight=WHOLE, shift=64), (2,), "the shift must lie within 0 and 63"),
     (Dense(weight=WHOLE, shift=-1), (2,), "the shift must lie within 0 and 63"),
     (Dense(weight=WHOLE), (2,), "integer weights cannot be applied to f32"),
@@ -130,3 +134,19 @@ def test_an_op_of_another_level_is_refused():
     x = network.add(Input(name="x", shape=(2,), coding="current"))
     network.add(Output(name="y"), network.add(Relu(), x))
     assert problems(network) == {1: ["does not exist at the snn level"]}
+
+
+def test_a_register_needs_steps():
+    network = Network("register", steps=4, schedule="layerwise")
+    x = network.add(Input(name="x", shape=(2,), coding="current", bits=4))
+    y = network.add(Readout(bias=WHOLE_ZERO), network.add(Dense(weight=WHOLE, register_limit=9), x))
+    network.add(Output(name="y"), y)
+    assert problems(network) == {1: ["a register holds the current of one step: the schedule must be rate"]}
+
+
+def test_a_membrane_saturates_at_a_width_that_holds_its_threshold():
+    op = IfNeuron(threshold=Constant(8), bias=WHOLE_ZERO, v_init=WHOLE_ZERO, acc_bits=4, saturates=True)
+    operand = [TensorType(Int(5), (2,))]
+    assert list(op.check(operand)) == ["threshold and v_init must lie within the membrane's limits of ±7"]
+    assert list(op.replace(acc_bits=1).check(operand)) == ["a membrane of 1 bits cannot saturate"]
+    assert list(op.replace(acc_bits=5).check(operand)) == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from snnc.ir.ops.address import Concat, Delay, Pad, Pool, Reshape, Slice, SumPool, Transpose
-from snnc.ir.ops.ann import AveragePool, BatchNorm, Clip, MaxPool, Relu
+from snnc.ir.ops.ann import AveragePool, BatchNorm, Clip, FakeQuant, MaxPool, Relu
 from snnc.ir.ops.base import Level, Op, merge_origins
 from snnc.ir.ops.linear import Add, Conv2d, Dense, Scale, Weighted
-from snnc.ir.ops.spiking import ONE, ZERO, IfNeuron, Input, MaxGate, Output, Readout, has_time
+from snnc.ir.ops.spiking import ONE, ZERO, IfNeuron, Input, MaxGate, Output, Readout, has_time, run_total
 
 REGISTRY: dict[str, type[Op]] = {
     cls.mnemonic: cls
@@ -26,6 +26,7 @@ REGISTRY: dict[str, type[Op]] = {
         BatchNorm,
         Relu,
         Clip,
+        FakeQuant,
         AveragePool,
         MaxPool,
         IfNeuron,
@@ -47,6 +48,7 @@ __all__ = [
     "Conv2d",
     "Delay",
     "Dense",
+    "FakeQuant",
     "IfNeuron",
     "Input",
     "Level",
@@ -66,4 +68,5 @@ __all__ = [
     "Weighted",
     "has_time",
     "merge_origins",
+    "run_total",
 ]

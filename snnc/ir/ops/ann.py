@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from snnc.ir.constants import Constant
 from snnc.ir.ops.address import Pool
@@ -69,6 +70,39 @@ class Clip(Op):
         """A positive maximum."""
         if not 0 < self.maximum < float("inf"):
             yield f"the maximum {self.maximum} must be positive and finite"
+
+    def result(self, operands: Sequence[TensorType]) -> TensorType:
+        """The operand's type."""
+        return operands[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FakeQuant(Op):
+    """y = s·clip(⌊x/s⌉, low, high), ties to even: a tensor that was quantized and dequantized.
+
+    ``scale`` is [] or [C]. With low = 0 it is a clip to high + 1 levels, with low < 0 signed.
+    """
+
+    mnemonic: ClassVar[str] = "fake_quant"
+    levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    scale: Constant
+    low: int
+    high: int
+
+    @property
+    def top(self) -> npt.NDArray[np.float64]:
+        """λ: the value of the greatest code of either sign."""
+        return np.asarray(self.scale.array * max(-self.low, self.high), np.float64)
+
+    def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
+        """Positive scales, and codes around zero."""
+        if self.scale.shape not in ((), operands[0].shape[:1]):
+            yield f"the scale of shape {self.scale.shape} does not fit {operands[0]}"
+        if not (np.isfinite(self.scale.array) & (self.scale.array > 0)).all():
+            yield "scales must be positive and finite"
+        if not self.low <= 0 < self.high:
+            yield f"the codes {self.low} to {self.high} must hold 0 and a positive one"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The operand's type."""

@@ -1,7 +1,8 @@
 """Weighted linear ops and their sum, shared by all three levels.
 
 At the int level the weight is an integer array and ``shift`` moves the exact sum left by that many
-bits into the membrane's fraction (docs/semantics.md §7); elsewhere ``shift`` is 0.
+bits into the membrane's fraction (docs/semantics.md §7); elsewhere ``shift`` is 0. A current that the
+host writes into a chip's register is rounded there, if ``register_limit`` is not 0 (docs/loihi.md).
 """
 
 from __future__ import annotations
@@ -23,23 +24,36 @@ def window_count(size: int, pad: int, kernel: int, stride: int, dilation: int = 
     return (size + pad - ((kernel - 1) * dilation + 1)) // stride + 1
 
 
-def weighted_element(element: Element, rows: Constant, shift: int) -> Element:
-    """The element of a weighted sum: ``rows`` is viewed as one row of weights per output channel."""
-    if not rows.is_integer:
+def weighted_element(op: Weighted, element: Element) -> Element:
+    """The element of a weighted sum; the weight is viewed as one row per output channel."""
+    if not op.weight.is_integer:
         return F32 if element == F32 else CURRENT
     assert not isinstance(element, Real)
-    matrix = rows.array.reshape(rows.shape[0] if rows.shape else 1, -1)
-    low, high = fixedpoint.product_range(matrix, element.lo, element.hi)
-    return Int(fixedpoint.signed_bits(int(low.min()) << shift, int(high.max()) << shift))
+    matrix = op.weight.array.reshape(op.weight.shape[0] if op.weight.shape else 1, -1)
+    ends = fixedpoint.product_range(matrix, element.lo, element.hi)
+    low, high = int(ends[0].min()) << op.shift, int(ends[1].max()) << op.shift
+    if op.register_limit:
+        low, high = (int(fixedpoint.in_register(end, *op.register)) for end in (low, high))
+    return Int(fixedpoint.signed_bits(low, high))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Weighted(Op):
-    """A linear map with weights: y = (W·x)·2^shift + b."""
+    """A linear map with weights: y = (W·x)·2^shift + b.
+
+    With a ``register_limit`` L the sum is rounded to clip(⌊y/2^e + ½⌋, ±L)·2^e, e = ``register_exponent``.
+    """
 
     weight: Constant
     bias: Constant | None = None
     shift: int = 0
+    register_exponent: int = 0
+    register_limit: int = 0
+
+    @property
+    def register(self) -> tuple[int, int]:
+        """Exponent and limit of the register that holds the sum; the limit is 0 if there is none."""
+        return self.register_exponent, self.register_limit
 
     def check_weight(self, element: Element) -> Iterator[str]:
         """What must hold of weight, bias and shift whatever the map."""
@@ -58,6 +72,13 @@ class Weighted(Op):
         for label, constant in (("weight", self.weight), ("bias", self.bias)):
             if constant is not None and not np.isfinite(constant.array).all():
                 yield f"the {label} holds NaN or infinite values"
+        yield from self._check_register()
+
+    def _check_register(self) -> Iterator[str]:
+        if self.register_limit and not self.weight.is_integer:
+            yield "a register needs integer weights"
+        if not 0 <= self.register_exponent <= 16 or not 0 <= self.register_limit < 1 << 24:
+            yield "a register has an exponent of 0 to 16 and a limit below 2^24"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +116,7 @@ class Conv2d(Weighted):
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """[M, H', W']."""
         x = operands[0]
-        element = weighted_element(x.element, self.weight, self.shift)
+        element = weighted_element(self, x.element)
         return TensorType(element, (self.weight.shape[0], *self._extent(x.shape)))
 
     def _extent(self, shape: Shape) -> tuple[int, int]:
@@ -131,31 +152,32 @@ class Dense(Weighted):
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """[M]."""
-        element = weighted_element(operands[0].element, self.weight, self.shift)
+        element = weighted_element(self, operands[0].element)
         return TensorType(element, self.weight.shape[:1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale(Weighted):
-    """A diagonal map y[c, …] = w[c]·x[c, …] + b[c]; ``weight`` and ``bias`` are [] or [C].
+    """A diagonal map y[c, …] = w[c]·x[c, …] + b[c].
 
-    With weight 1 it is an identity projection: the skip of a residual block.
+    ``weight`` is [] or [C]; ``bias`` is [], [C] or one value for each element. With weight 1 it is an
+    identity projection: the skip of a residual block.
     """
 
     mnemonic: ClassVar[str] = "scale"
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
-        """Weight and bias are scalars or have one value per channel."""
+        """Weight and bias are scalars or have one value per channel; the bias may have all."""
         x = operands[0]
-        allowed = ((), x.shape[:1])
-        for label, constant in (("weight", self.weight), ("bias", self.bias)):
-            if constant is not None and constant.shape not in allowed:
-                yield f"the {label} of shape {constant.shape} is neither a scalar nor one per channel of {x}"
+        if self.weight.shape not in ((), x.shape[:1]):
+            yield f"the weight of shape {self.weight.shape} is neither a scalar nor one per channel of {x}"
+        if self.bias is not None and self.bias.shape not in ((), x.shape[:1], x.shape):
+            yield f"the bias of shape {self.bias.shape} does not fit {x}"
         yield from self.check_weight(x.element)
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The operand's shape."""
-        element = weighted_element(operands[0].element, self.weight, self.shift)
+        element = weighted_element(self, operands[0].element)
         return TensorType(element, operands[0].shape)
 
 
@@ -172,12 +194,12 @@ class Add(Op):
             yield f"operands differ in shape: {', '.join(map(str, operands))}"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
-        """The common shape; integer ranges add up."""
+        """The common shape; integer ranges add up, spikes of their amplitudes make a current."""
         elements = [x.element for x in operands]
         if all(isinstance(e, Real) for e in elements):
             return operands[0]
-        if any(isinstance(e, Real) for e in elements):
+        ranges = [e for e in elements if isinstance(e, Int)]
+        if len(ranges) < len(elements):
             return TensorType(CURRENT, operands[0].shape)
-        low = sum(e.lo for e in elements if not isinstance(e, Real))
-        high = sum(e.hi for e in elements if not isinstance(e, Real))
+        low, high = sum(e.lo for e in ranges), sum(e.hi for e in ranges)
         return TensorType(Int(fixedpoint.signed_bits(low, high)), operands[0].shape)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from snnc import fixedpoint
 from snnc.ir.constants import Constant
 from snnc.ir.ops.address import Pool
 from snnc.ir.ops.base import SPIKING, Level, Op
@@ -22,9 +23,11 @@ ONE = Constant(1.0)
 class Input(Op):
     """One of the user's arrays, of ``shape`` without batch axis, with axes permuted by ``perm``.
 
-    ``coding`` is empty in the ANN and ``current`` once spiking: a constant current. At the int level
-    the array is quantised first, x_q = clip(floor(x/scale + ½), lo, hi) for an integer of ``bits``
-    bits (docs/semantics.md §5); ``bits`` is 0 before.
+    ``coding`` is empty in the ANN and, once spiking, ``current``, a constant current, or ``events``: at each
+    of T steps up to ``max_count`` events, of which each injects ``amplitude``. At the int level a current
+    is quantised first, x_q = clip(floor(x/scale + ½), lo, hi) for an integer of ``bits`` bits
+    (docs/semantics.md §5); ``bits`` is 0 before. ``codes`` are the least and the greatest x_q of a model
+    that quantizes its input itself, with ``scale``.
     """
 
     mnemonic: ClassVar[str] = "input"
@@ -34,10 +37,13 @@ class Input(Op):
     shape: tuple[int, ...]
     perm: tuple[int, ...] = ()
     dtype: str = "float32"
-    coding: Literal["", "current"] = ""
+    coding: Literal["", "current", "events"] = ""
+    max_count: int = 0
+    amplitude: float = 1.0
     bits: int = 0
     signed: bool = False
     scale: float = 1.0
+    codes: tuple[int, ...] = ()
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """A permutation, a positive scale, and bits only with a coding."""
@@ -47,16 +53,22 @@ class Input(Op):
             yield f"the shape {self.shape} is empty"
         if not (0 < self.scale < float("inf")):
             yield f"the scale {self.scale} must be positive and finite"
+        if self.codes and not (len(self.codes) == 2 and self.codes[0] <= 0 < self.codes[1]):
+            yield f"the codes {self.codes} are not a least and a greatest one around 0"
         if self.bits and not self.coding:
             yield "an input is quantised only in a spiking network"
         if not 0 <= self.bits <= 32:
             yield f"an input has at most 32 bits, not {self.bits}"
+        if (self.max_count > 0) != (self.coding == "events"):
+            yield "an input has a largest count exactly when it is coded in events"
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The permuted shape; f32, current or an integer by level."""
         shape = tuple(self.shape[a] for a in self.perm) if self.perm else self.shape
         if not self.coding:
             return TensorType(F32, shape)
+        if self.coding == "events":
+            return TensorType(Spike(0, self.max_count), shape)
         return TensorType(Int(self.bits, self.signed) if self.bits else CURRENT, shape)
 
 
@@ -79,6 +91,11 @@ def has_time(value: Constant | npt.NDArray[Any]) -> bool:
     return len(value.shape) in (2, 4)
 
 
+def run_total(value: npt.NDArray[Any], full: int) -> npt.NDArray[Any]:
+    """What a bias adds over a run: Σ b(t), or N·b of a constant one, with N = ``full``."""
+    return np.asarray(value.sum(axis=0) if has_time(value) else value * full)
+
+
 def _fits(constant: Constant, shape: Shape, *, time: bool) -> bool:
     """Whether a parameter is [], [C] or full, with a leading time axis where allowed.
 
@@ -88,6 +105,18 @@ def _fits(constant: Constant, shape: Shape, *, time: bool) -> bool:
     if constant.shape in allowed:
         return True
     return time and has_time(constant) and constant.shape[1:] in (*allowed[1:], (1,))
+
+
+def _saturation_faults(op: IfNeuron | Readout, *starts: Constant) -> Iterator[str]:
+    """A membrane saturates at a width, which holds ``starts``: all that it is set to or compared with."""
+    if not op.saturates:
+        return
+    if not 2 <= op.acc_bits <= fixedpoint.WIDEST_BITS:
+        yield f"a membrane of {op.acc_bits} bits cannot saturate"
+        return
+    limit = fixedpoint.symmetric_limit(op.acc_bits)
+    if any(np.abs(start.array).max(initial=0) > limit for start in starts):
+        yield f"threshold and v_init must lie within the membrane's limits of ±{limit}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +129,8 @@ class IfNeuron(Op):
     ``v_init`` is [] or [C]. Variants: reset to zero, strict comparison, and ``signed``, where s = −1 if
     u < 0. ``amplitude`` is the value one spike injects downstream, ``unit`` the activation λ that N
     spikes stand for (a = unit·n/N); both are [] or [C]. At the int level ``scale`` is the weight scale
-    s, membranes count in s·2^−fraction_bits and ``acc_bits`` is the proven width.
+    s, membranes count in s·2^−fraction_bits and ``acc_bits`` is their width: the proven one, or a
+    narrower one at which u ``saturates``, u = clip(V(t−1) + Z(t) + b(t), ±(2^(acc_bits−1) − 1)).
     """
 
     mnemonic: ClassVar[str] = "if_neuron"
@@ -118,6 +148,7 @@ class IfNeuron(Op):
     scale: Constant = ONE
     fraction_bits: int = 0
     acc_bits: int = 0
+    saturates: bool = False
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """Shapes of the parameters and positive thresholds."""
@@ -137,6 +168,7 @@ class IfNeuron(Op):
             loose = [n for n in ("threshold", "bias", "v_init") if not getattr(self, n).is_integer]
             if loose:
                 yield f"{', '.join(loose)} must be integer where the current is {x.element}"
+        yield from _saturation_faults(self, self.threshold, self.v_init)
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """Spikes of the operand's shape."""
@@ -170,7 +202,8 @@ class Readout(Op):
     """Integrates without firing: V(t) = V(t−1) + Z(t) + b(t), V(0) = 0.
 
     The answer is V(t)·unit/t under ``rate`` and V·unit/N at the end under integrate-then-fire; ``unit``
-    is one scalar for the whole output, so that the argmax is that of the integers.
+    is one scalar for the whole output, so that the argmax is that of the integers. ``acc_bits`` and
+    ``saturates`` as in :class:`IfNeuron`.
     """
 
     mnemonic: ClassVar[str] = "readout"
@@ -182,6 +215,7 @@ class Readout(Op):
     scale: float = 1.0
     fraction_bits: int = 0
     acc_bits: int = 0
+    saturates: bool = False
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """The bias fits and is integer where the current is."""
@@ -190,6 +224,7 @@ class Readout(Op):
             yield f"bias of shape {self.bias.shape} does not fit {x}"
         if isinstance(x.element, Int) and not self.bias.is_integer:
             yield f"bias must be integer where the current is {x.element}"
+        yield from _saturation_faults(self)
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The membrane: a current, or an integer of ``acc_bits``."""

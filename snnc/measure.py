@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,43 +34,56 @@ class Measurement:
     sqnr_db: Mapping[int, float | None]
 
 
-def measure(ann: Network, network: Network, inputs: Mapping[str, Array], engine: Engine) -> Measurement:
-    """Run both networks on ``inputs`` and compare every population with the ANN tensor it stands for.
+def measure(
+    anns: Sequence[Network], network: Network, inputs: Mapping[str, Array], engine: Engine
+) -> Measurement:
+    """Run the networks on ``inputs`` and compare every population with the ANN tensor it stands for.
+
+    ``anns`` are the imported network and what the passes made of it at the ann level: a tensor that
+    only the latter has, such as an activation in another layout, is looked up there. Without any, only
+    spikes are counted.
 
     SQNR = 10·log10(Σ a² / Σ (a − unit·n/N)²) with a the ANN's activation and n the spike count.
     """
     from snnc.backends.onnx.runner import AnnRunner
 
     trace = engine.simulate(network, inputs)
-    results = (node for node in ann.nodes if not isinstance(ann.op(node), Output))
-    stands_for = {ann.op(node).source: node for node in results if ann.op(node).source}
-    pairs = {
-        node: stands_for[network.op(node).source]
-        for node in network.of(IfNeuron, MaxGate, Readout)
-        if network.op(node).source in stands_for
-        and ann.type(stands_for[network.op(node).source]).shape == network.type(node).shape
-    }
-    expected = AnnRunner(ann, sorted(set(pairs.values())), 1).run(inputs) if pairs else {}
     ratios: dict[int, float | None] = dict.fromkeys(network.of(IfNeuron, MaxGate, Readout))
-    for node, tensor in pairs.items():
-        a = np.asarray(expected[tensor], np.float64)
-        error = float(((a - activation(network, node, trace)) ** 2).sum())
-        ratios[node] = sqnr(float((a**2).sum()), error)
+    compared: set[int] = set()
+    for ann in anns:
+        pairs = {node: tensor for node, tensor in _stand_for(ann, network).items() if node not in compared}
+        compared.update(pairs)
+        expected = AnnRunner(ann, sorted(set(pairs.values())), 1).run(inputs) if pairs else {}
+        for node, tensor in pairs.items():
+            a = np.asarray(expected[tensor], np.float64)
+            error = float(((a - activation(network, node, trace)) ** 2).sum())
+            ratios[node] = sqnr(float((a**2).sum()), error)
     counts = {node: c.mean(axis=0, dtype=np.float64) for node, c in trace.emitted().items()}
     return Measurement(len(next(iter(inputs.values()))), counts, ratios)
 
 
+def _stand_for(ann: Network, network: Network) -> dict[int, int]:
+    """The populations and readouts whose source is a tensor of ``ann`` of the same shape, and it."""
+    results = (node for node in ann.nodes if not isinstance(ann.op(node), Output))
+    tensors = {ann.op(node).source: node for node in results if ann.op(node).source}
+    return {
+        node: tensors[network.op(node).source]
+        for node in network.of(IfNeuron, MaxGate, Readout)
+        if network.op(node).source in tensors
+        and ann.type(tensors[network.op(node).source]).shape == network.type(node).shape
+    }
+
+
 def activation(network: Network, node: int, trace: Trace) -> Floats:
     """What a population said in the ANN's units, [N, …]: unit·n/N, or the readout's last answer."""
-    op, steps = network.op(node), network.steps
-    assert steps is not None
+    op, full = network.op(node), network.full_count
     if isinstance(op, Readout):
         output = next(u for u in network.users(node) if isinstance(network.op(u), Output))
         name = getattr(network.op(output), "name", "")
-        return np.asarray(trace.outputs[name][:, -1] * (op.unit / steps), np.float64)
+        return np.asarray(trace.outputs[name][:, -1] * (op.unit / full), np.float64)
     assert isinstance(op, IfNeuron | MaxGate)
     count = trace.counts[node]
-    return np.asarray(count * align(op.unit.array, count[0]) / steps)
+    return np.asarray(count * align(op.unit.array, count[0]) / full)
 
 
 def sqnr(power: float, error: float) -> float | None:

@@ -35,7 +35,7 @@ def fanout(projection: Projection, netlist: Netlist) -> Ints:
         shapes.append(step.result(shapes[-1]))
     synapses = _weighted_fanout(projection, shapes[-1])
     for step, shape in zip(reversed(projection.address), reversed(shapes[:-1]), strict=True):
-        synapses = _adjoint(step, synapses, shape)
+        synapses = adjoint(step, synapses, shape)
     return synapses
 
 
@@ -73,7 +73,7 @@ def _windows_over(size: int, before: int, after: int, taps: Sequence[int], strid
     return read
 
 
-def _adjoint(step: AddressStep, synapses: Ints, shape: Shape) -> Ints:
+def adjoint(step: AddressStep, synapses: Ints, shape: Shape) -> Ints:
     """What reaches an operand of ``shape``, given the synapses behind each element of the result."""
     match step:
         case Reshape():

@@ -79,15 +79,14 @@ class CostReport:
 def cost_report(netlist: Netlist, counts_per_sample: Counts) -> CostReport:
     """The costs of one inference.
 
-    ``counts_per_sample[p]`` has the shape of population ``p`` and holds how many spikes, negative ones
-    included, each neuron sends in one run, as a mean over samples. Readouts send none. Costs are linear
-    in counts, so that the mean over samples of the costs is exact.
+    ``counts_per_sample[p]`` has the shape of population or event input ``p`` and holds how many spikes,
+    negative ones included, each neuron sends in one run, as a mean over samples. Readouts send none. Costs
+    are linear in counts, so that the mean over samples of the costs is exact.
     """
-    synapses = [fanout(projection, netlist) for projection in netlist.projections]
     outgoing = dict.fromkeys(netlist.nodes, 0)
     into: dict[str, list[ProjectionCost]] = {p.name: [] for p in netlist.populations}
-    for projection, each in zip(netlist.projections, synapses, strict=True):
-        cost = _projection_cost(projection, netlist, each, counts_per_sample)
+    for projection in netlist.projections:
+        cost = _projection_cost(projection, netlist, fanout(projection, netlist), counts_per_sample)
         into[projection.target].append(cost)
         outgoing[projection.source] += cost.synapses
     layers = tuple(
@@ -101,7 +100,8 @@ def _projection_cost(
     projection: Projection, netlist: Netlist, synapses: npt.NDArray[np.int64], counts: Counts
 ) -> ProjectionCost:
     total = int(synapses.sum())
-    analog = isinstance(netlist.nodes[projection.source], InputPort)
+    source = netlist.nodes[projection.source]
+    analog = isinstance(source, InputPort) and source.coding == "current"
     return ProjectionCost(
         source=projection.source,
         target=projection.target,
@@ -149,7 +149,7 @@ def _state_bits(netlist: Netlist, population: Population) -> int:
     if population.kind != "max":
         return population.size * population.acc_bits
     entered = next(netlist.incoming(population.name))
-    return math.prod(netlist.operand_shape(entered)) * netlist.steps.bit_length()
+    return math.prod(netlist.operand_shape(entered)) * netlist.full_count.bit_length()
 
 
 def _total(layers: Iterable[Costs]) -> Costs:

@@ -7,6 +7,7 @@ import importlib.resources
 import json
 from typing import Any
 
+from snnc.backends.base import Activity, Backend
 from snnc.backends.netlist import memory
 from snnc.backends.netlist.model import Memory, Netlist, Pad, Reshape, Slice, SumPool, Transpose
 
@@ -22,17 +23,23 @@ ADDRESS_STEPS: dict[str, type] = {
 _STEP_NAMES = {kind: name for name, kind in ADDRESS_STEPS.items()}
 
 
-def emit(netlist: Netlist) -> dict[str, bytes]:
-    """The files of a netlist by relative path; equal netlists give equal bytes.
+@dataclasses.dataclass(frozen=True)
+class NetlistFiles(Backend[Netlist]):
+    """netlist.json, mem/*.mem and simulate.py, which runs the folder with nothing but NumPy.
 
-    Memories of one word are written into netlist.json, all others to ``mem/<name>.mem``. simulate.py
-    runs the folder with nothing but NumPy.
+    Memories of one word are written into netlist.json, all others to ``mem/<name>.mem``.
     """
-    files = {"netlist.json": _dump(describe(netlist)), "simulate.py": _simulator()}
-    for name, stored in netlist.memories.items():
-        if stored.values.size != 1:
-            files[f"mem/{name}.mem"] = memory.encode(stored.values, stored.bits)
-    return files
+
+    name = "netlist"
+    takes_events = True
+
+    def emit(self, netlist: Netlist, activity: Activity) -> dict[str, bytes]:
+        """See :class:`snnc.backends.base.Backend`."""
+        files = {"netlist.json": _dump(describe(netlist)), "simulate.py": _simulator()}
+        for name, stored in netlist.memories.items():
+            if stored.values.size != 1:
+                files[f"mem/{name}.mem"] = memory.encode(stored.values, stored.bits)
+        return files
 
 
 def describe(netlist: Netlist) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,15 @@ class Net:
         return int(self.description["steps"])
 
     @property
-    def layerwise(self) -> bool:
+    def integrates(self) -> bool:
         """Whether populations integrate all their input before they fire."""
-        return bool(self.description["schedule"] == "layerwise")
+        return bool(self.description["schedule"] != "rate")
+
+    @property
+    def spike_values(self) -> list[int]:
+        """What a spike of step k = 1 … T counts: 2^(T−k) under phase, else 1."""
+        base = 2 if self.description["schedule"] == "phase" else 1
+        return [base ** (self.steps - k) for k in range(1, self.steps + 1)]
 
 
 def load(folder: str | pathlib.Path) -> Net:
@@ -84,11 +90,11 @@ def run(net: Net, inputs: Mapping[str, Any], record: bool = False) -> dict[str, 
     """Run all T steps on a batch of N samples; ``inputs`` maps the model's input names to arrays.
 
     Returns ``outputs`` by output name, int64 [N, A, …]: the readout's membrane after each of the
-    A = T steps, or once (A = 1) under layerwise; ``counts`` by population, int64 [N, …]: the sum of
-    its spikes; and with ``record`` ``spikes`` (int8) and ``membranes`` (int64), [N, T, …].
+    A = T steps under rate, or once (A = 1); ``counts`` by population, int64 [N, …]: the sum of what
+    its spikes count; and with ``record`` ``spikes`` (int8) and ``membranes`` (int64), [N, T, …].
     Raises ExecutionError if the inputs do not fit.
     """
-    codes = {port["name"]: _encode(port, inputs) for port in net.description["inputs"]}
+    codes = {port["name"]: encode(port, inputs, net.steps) for port in net.description["inputs"]}
     samples = {len(x) for x in codes.values()}
     if len(samples) != 1 or 0 in samples:
         raise ExecutionError("every input needs the same number of samples, at least one")
@@ -105,43 +111,43 @@ def run(net: Net, inputs: Mapping[str, Any], record: bool = False) -> dict[str, 
     }
 
 
-def _encode(port: Description, inputs: Mapping[str, Any]) -> Array:
-    """x_q = clip(⌊x/scale + ½⌋, lo, hi), int64 [N, …] in the network's layout."""
+def encode(port: Description, inputs: Mapping[str, Any], steps: int) -> Array:
+    """[N, A, …] int64 in the network's layout: clip(⌊x/scale + ½⌋, lo, hi), A = 1; or A = T counts."""
     if port["input"] not in inputs:
         raise ExecutionError(f"no data for the input {port['input']!r}")
     x = np.asarray(inputs[port["input"]])
-    if x.dtype.kind not in "fiub" or x.shape[1:] != tuple(port["array_shape"]) or x.ndim == 0:
-        raise ExecutionError(f"{port['input']!r} takes numbers [N, {port['array_shape']}], not {x.shape}")
+    lead = [steps] if port["coding"] == "events" else []
+    shape = lead + port["array_shape"]
+    if x.dtype.kind not in "fiub" or list(x.shape[1:]) != shape or x.ndim == 0:
+        raise ExecutionError(f"{port['input']!r} takes numbers [N, {shape}], not {x.shape}")
     if not np.isfinite(x).all():
         raise ExecutionError(f"the data for {port['input']!r} hold NaN or infinite values")
+    x = x.reshape(len(x), *(lead or [1]), *port["array_shape"])
     if port["perm"]:
-        x = x.transpose(0, *(1 + axis for axis in port["perm"]))
-    bits = port["bits"]
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if port["signed"] else (0, (1 << bits) - 1)
+        x = x.transpose(0, 1, *(2 + axis for axis in port["perm"]))
+    low = -(1 << port["bits"] >> 1) if port["signed"] else 0
     codes = np.floor(x.astype(np.float64) / port["scale"] + 0.5)
+    high = port["max_count"] or low + (1 << port["bits"]) - 1
     return np.asarray(np.clip(codes, low, high), np.int64)
 
 
 def _run_block(net: Net, codes: Mapping[str, Array], record: bool) -> dict[str, dict[str, Array]]:
     # a value is [N, A, …]: A = T steps, or A = 1 for what is constant or a code
-    gain = net.steps if net.layerwise else 1
-    values = {name: x[:, None] * gain for name, x in codes.items()}
-    result: dict[str, dict[str, Array]] = {"outputs": {}, "counts": {}}
-    if record:
-        result |= {"spikes": {}, "membranes": {}}
-    ports = net.description["outputs"]
+    events = {p["name"]: codes[p["name"]] for p in net.description["inputs"] if p["coding"] == "events"}
+    totals = {name: x.sum(axis=1) for name, x in events.items()}
+    values = {name: x * (sum(net.spike_values) if net.integrates else 1) for name, x in codes.items()}
+    values |= {name: x[:, None] for name, x in totals.items()} if net.integrates else events
+    result: dict[str, dict[str, Array]] = {"outputs": {}, "counts": totals, "spikes": {}, "membranes": {}}
     for population in net.description["populations"]:
         name = population["name"]
-        current = _drive(net, population, values)
-        step = _integrate_then_fire if net.layerwise else _fire
-        spikes, membranes = step(net, population, current, record)
+        step = _integrate_then_fire if net.integrates else _fire
+        spikes, membranes = step(net, population, _drive(net, population, values), record)
         if population["kind"] != "readout":
             values[name] = spikes
             result["counts"][name] = spikes.sum(axis=1, dtype=np.int64)
-        for port in ports:
-            if port["population"] == name:
-                result["outputs"][port["name"]] = membranes
-        if record:
+        ports = [port["name"] for port in net.description["outputs"] if port["population"] == name]
+        result["outputs"] |= dict.fromkeys(ports, membranes)
+        if record and population["kind"] != "readout":
             _record(net, population, spikes, membranes, result)
     return result
 
@@ -149,19 +155,23 @@ def _run_block(net: Net, codes: Mapping[str, Array], record: bool) -> dict[str, 
 def _record(
     net: Net, population: Description, spikes: Array, membranes: Array, result: dict[str, dict[str, Array]]
 ) -> None:
-    """Every step of one population; codes n become spikes [k ≤ n] at steps k = 1 … T."""
-    name = population["name"]
-    if net.layerwise and population["kind"] != "readout":
-        step = np.arange(1, net.steps + 1).reshape(1, -1, *(1,) * (spikes.ndim - 2))
-        code = spikes
-        spikes = np.sign(code) * (step <= np.abs(code))
-        if population["kind"] == "if":
-            threshold = _parameter(net, population, "threshold")
-            membranes = membranes - threshold * np.sign(code) * np.minimum(step, np.abs(code))
-    if population["kind"] != "readout":
-        result["spikes"][name] = spikes.astype(np.int8)
-    if population["kind"] == "if":
+    """Every step of one population."""
+    name, fires = population["name"], population["kind"] == "if"
+    if net.integrates:
+        spikes, spent = _unroll(spikes, net.spike_values)
+        membranes = membranes - _parameter(net, population, "threshold") * spent if fires else membranes
+    result["spikes"][name] = spikes.astype(np.int8)
+    if fires:
         result["membranes"][name] = membranes
+
+
+def _unroll(codes: Array, values: Sequence[int]) -> tuple[Array, Array]:
+    """The spikes that make up codes [N, 1, …], and what they count up to each step; both [N, T, …]."""
+    spent = np.zeros((len(codes), len(values) + 1, *codes.shape[2:]), np.int64)
+    for k, value in enumerate(values):
+        spent[:, k + 1] = spent[:, k] + value * (np.abs(codes[:, 0]) - spent[:, k] >= value)
+    spent *= np.sign(codes)
+    return np.sign(np.diff(spent, axis=1)), spent[:, 1:]
 
 
 def _parameter(net: Net, population: Description, field: str) -> Array:
@@ -173,10 +183,7 @@ def _parameter(net: Net, population: Description, field: str) -> Array:
 
 
 def _fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Array, Array]:
-    """Spikes [N, T, …] (int8) and membranes [N, T, …] under the schedule ``rate``.
-
-    Neurons whose membranes are not recorded return only the last one, [N, 1, …].
-    """
+    """Spikes (int8) and membranes, [N, T, …]; of neurons that are not recorded the last one, [N, 1, …]."""
     if population["kind"] == "max":
         most = _window_max(population, np.cumsum(z, axis=1, dtype=np.int32))
         return np.diff(most, axis=1, prepend=0).astype(np.int8), most
@@ -191,17 +198,19 @@ def _fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Ar
         v += _parameter(net, population, "v_init")[0]
         threshold = _parameter(net, population, "threshold")
     for t in range(steps):
-        u = v + _at(z.swapaxes(0, 1), t) + _at(bias, t)
+        # what is constant has one entry
+        z_t, b_t = z[:, min(t, z.shape[1] - 1)], bias[min(t, len(bias) - 1)]
+        v = _saturated(population, v + z_t + b_t)
         if fires:
-            spikes[:, t], u = _reset(population, u, _at(threshold, t))
-        v = u
+            spikes[:, t], v = _reset(population, v, threshold[min(t, len(threshold) - 1)])
         membranes[:, t if keep else 0] = v
     return spikes, membranes
 
 
-def _at(value: Array, step: int) -> Array:
-    """What applies at a step: the only entry of a constant."""
-    return np.asarray(value[step if len(value) > 1 else 0])
+def _saturated(population: Description, u: Array) -> Array:
+    """u, cut to the largest words of the membrane if it saturates."""
+    limit = (1 << population["acc_bits"] >> 1) - 1
+    return np.clip(u, -limit, limit) if population["saturates"] else u
 
 
 def _reset(population: Description, u: Array, threshold: Array) -> tuple[Array, Array]:
@@ -220,14 +229,14 @@ def _integrate_then_fire(net: Net, population: Description, z: Array, record: bo
     if population["kind"] == "max":
         most = _window_max(population, z)
         return most, most
-    bias = _parameter(net, population, "bias")
-    total = bias.sum(axis=0) if len(bias) > 1 or net.steps == 1 else net.steps * bias[0]
-    v = z + total
+    bias, full = _parameter(net, population, "bias"), sum(net.spike_values)
+    v = z + (bias.sum(axis=0) if len(bias) > 1 else full * bias[0])
     if population["kind"] == "readout":
-        return np.zeros_like(v), v
-    v = v + _parameter(net, population, "v_init")[0]
-    low = -net.steps if population["signed"] else 0
-    return np.clip(v // _parameter(net, population, "threshold")[0], low, net.steps), v
+        v = _saturated(population, v)
+        return v, v
+    v = _saturated(population, v + _parameter(net, population, "v_init")[0])
+    low = -full if population["signed"] else 0
+    return np.clip(v // _parameter(net, population, "threshold")[0], low, full), v
 
 
 def _window_max(population: Description, x: Array) -> Array:
@@ -254,17 +263,15 @@ def _windows(
 
 def _drive(net: Net, population: Description, values: Mapping[str, Array]) -> Array:
     """Z: the sum over all projections into a population, int64 [N, A, …]."""
-    total: Array | None = None
-    for projection in net.description["projections"]:
-        if projection["target"] != population["name"]:
-            continue
+    total: Any = 0
+    for projection in (p for p in net.description["projections"] if p["target"] == population["name"]):
         x = _delayed(values[projection["source"]], projection["delay"], net.steps)
         frames = x.reshape(-1, *x.shape[2:])
-        y = np.concatenate([_apply(net, projection, block) for block in _blocks(frames)])
-        y = y.reshape(*x.shape[:2], *y.shape[1:])
-        total = y if total is None else total + y
-    assert total is not None
-    return total
+        size = max(1, BLOCK // max(1, frames[0].size * 16))
+        starts = range(0, len(frames), size)
+        y = np.concatenate([_apply(net, projection, frames[i : i + size]) for i in starts])
+        total = total + y.reshape(*x.shape[:2], *y.shape[1:])
+    return np.asarray(total)
 
 
 def _delayed(x: Array, delay: int, steps: int) -> Array:
@@ -272,14 +279,8 @@ def _delayed(x: Array, delay: int, steps: int) -> Array:
     if not delay:
         return x
     late = np.zeros((len(x), steps, *x.shape[2:]), x.dtype)
-    if delay < steps:
-        late[:, delay:] = x[:, : steps - delay]
+    late[:, delay:] = x[:, : max(0, steps - delay)]
     return late
-
-
-def _blocks(frames: Array) -> Iterator[Array]:
-    size = max(1, BLOCK // max(1, frames[0].size * 16))
-    return (frames[start : start + size] for start in range(0, len(frames), size))
 
 
 def _apply(net: Net, projection: Description, x: Array) -> Array:
@@ -296,7 +297,11 @@ def _apply(net: Net, projection: Description, x: Array) -> Array:
         y = _product(x, weights.T)
     else:
         y = _conv(projection, weights, x)
-    return np.left_shift(y, projection["shift"])
+    y = np.left_shift(y, projection["shift"])
+    if "register" not in projection:
+        return y
+    exponent, limit = projection["register"]["exponent"], projection["register"]["limit"]
+    return np.asarray(np.clip((2 * y >> exponent) + 1 >> 1, -limit, limit) << exponent)
 
 
 def _address(net: Net, step: Description, x: Array) -> Array:
@@ -382,7 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     units = {p["name"]: p["unit"][0] for p in net.description["populations"]}
-    value = flat[:, 0] * units[port["population"]] / net.steps
+    value = flat[:, 0] * units[port["population"]] / sum(net.spike_values)
     shown = value if flat.shape[1] == 1 else classes
     sys.stdout.write("".join(f"{item}\n" for item in shown.tolist()))
     return 0

@@ -110,7 +110,7 @@ def _population_problems(network: Network, node: int) -> Iterator[str]:
     parameters = {"bias": op.bias}
     if isinstance(op, IfNeuron):
         parameters |= {"threshold": op.threshold, "v_init": op.v_init}
-        if network.schedule == "layerwise" and (
+        if network.schedule != "rate" and (
             op.reset != "subtract" or op.compare != "ge" or has_time(op.threshold)
         ):
             yield "integrate-then-fire needs soft reset, ≥ and a constant threshold"
@@ -151,6 +151,8 @@ class _Lowering:
                 bits=op.bits,
                 signed=op.signed,
                 scale=op.scale,
+                coding="events" if op.coding == "events" else "current",
+                max_count=op.max_count,
                 origin=op.origin,
                 source=op.source,
             )
@@ -198,6 +200,7 @@ class _Lowering:
             compare=op.compare,
             fraction_bits=op.fraction_bits,
             acc_bits=op.acc_bits,
+            saturates=op.saturates,
             unit=_floats(op.unit),
             scale=_floats(op.scale),
             origin=op.origin,
@@ -213,6 +216,7 @@ class _Lowering:
             bias=_parameter(f"{name}_bias", op.bias),
             fraction_bits=op.fraction_bits,
             acc_bits=op.acc_bits,
+            saturates=op.saturates,
             unit=(op.unit,),
             scale=(op.scale,),
             origin=op.origin,
@@ -245,6 +249,7 @@ class _Lowering:
             delay=delay,
             weights=weights,
             shift=op.shift if op is not None else 0,
+            register=model.Register(*op.register) if op is not None and op.register_limit else None,
             strides=conv.strides,
             pads=conv.pads,
             dilations=conv.dilations,

@@ -3,10 +3,10 @@
 It is what every hardware backend, the cost model and the emitted simulator are made from. Arrays
 have no batch axis; shapes are [C] or [C, H, W]. One step of a population computes
 
-    Z(t) = Σ_g (W_g · a_g(s_g(t − d_g))) · 2^shift_g,    u = V(t−1) + Z(t) + b(t)
+    Z(t) = Σ_g r_g((W_g · a_g(s_g(t − d_g))) · 2^shift_g),    u = V(t−1) + Z(t) + b(t)
 
-with a_g the address map of projection g, d_g its delay and s_g the spikes, or the constant codes, of
-its source (docs/semantics.md §2-§4).
+with a_g the address map of projection g, d_g its delay, r_g the register of the target, if any, and
+s_g the spikes, or the constant codes, of its source (docs/semantics.md §2-§4).
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc import fixedpoint
+from snnc.ir.schedule import Schedule, full_count
 
 Shape = tuple[int, ...]
 PopulationKind = Literal["if", "max", "readout"]
 ProjectionKind = Literal["conv", "dense", "scale", "none"]
-Schedule = Literal["rate", "layerwise"]
+
+
+def volume(shape: Shape) -> tuple[int, int, int]:
+    """[C, H, W] of a shape; a vector has one position."""
+    channels, height, width = (*shape, 1, 1)[:3]
+    return channels, height, width
 
 
 class Memory:
@@ -140,8 +146,9 @@ AddressStep = Reshape | Transpose | Slice | Pad | SumPool
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputPort:
-    """A constant input: codes x_q = clip(⌊x/scale + ½⌋, lo, hi) of ``bits`` bits.
+    """A constant input: codes x_q = clip(⌊x/scale + ½⌋, lo, hi) of ``bits`` bits; or one of events.
 
+    With the ``coding`` of events, each neuron gets up to ``max_count`` of them at every step.
     ``array_shape`` is the user's array without batch axis, ``perm`` the permutation that leads to
     ``shape`` (empty for none); ``input`` is the name of the model's input.
     """
@@ -155,6 +162,8 @@ class InputPort:
     bits: int
     signed: bool
     scale: float
+    coding: Literal["current", "events"] = "current"
+    max_count: int = 0
     origin: tuple[str, ...] = ()
     source: str = ""
 
@@ -165,8 +174,9 @@ class Population:
 
     ``threshold``, ``bias`` and ``v_init`` are [], [C] or [C, H, W], with a leading time axis where
     their rank is 2 or 4, and None where the kind has none. Membranes count in
-    scale·2^−``fraction_bits`` and are ``acc_bits`` wide (0: not proved); N spikes stand for ``unit``.
-    ``window`` is the pool of a max gate.
+    scale·2^−``fraction_bits`` and are ``acc_bits`` wide (0: not proved); if one ``saturates``, u is cut
+    to ±(2^(acc_bits−1) − 1) in every step. N spikes stand for ``unit``. ``window`` is the pool of a max
+    gate.
     """
 
     name: str
@@ -180,6 +190,7 @@ class Population:
     compare: Literal["ge", "gt"] = "ge"
     fraction_bits: int = 0
     acc_bits: int = 0
+    saturates: bool = False
     unit: tuple[float, ...] = (1.0,)
     scale: tuple[float, ...] = (1.0,)
     window: Window | None = None
@@ -195,6 +206,14 @@ class Population:
     def memories(self) -> tuple[Memory, ...]:
         """Its parameters."""
         return tuple(m for m in (self.threshold, self.bias, self.v_init) if m is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Register:
+    """r(y) = clip(⌊y/2^exponent + ½⌋, ±limit)·2^exponent: a current as the host can write it."""
+
+    exponent: int
+    limit: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,6 +232,7 @@ class Projection:
     delay: int = 0
     weights: Memory | None = None
     shift: int = 0
+    register: Register | None = None
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
@@ -245,6 +265,11 @@ class Netlist:
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     outputs: tuple[OutputPort, ...]
+
+    @property
+    def full_count(self) -> int:
+        """N, what a neuron counts that fires at every step."""
+        return full_count(self.schedule, self.steps)
 
     @functools.cached_property
     def nodes(self) -> Mapping[str, InputPort | Population]:

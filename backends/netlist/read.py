@@ -19,12 +19,15 @@ from snnc.backends.netlist.model import (
     OutputPort,
     Population,
     Projection,
+    Register,
     Window,
 )
 from snnc.diagnostics import CompileError
+from snnc.files import read_inside
 
 _MEMORY_FIELDS = ("threshold", "bias", "v_init", "weights", "multiplicity")
 _LIMIT = 1 << 32
+_MOST_BYTES = 1 << 28
 
 
 def load_netlist(folder: pathlib.Path) -> Netlist:
@@ -34,14 +37,15 @@ def load_netlist(folder: pathlib.Path) -> Netlist:
     """
     path = folder / "netlist.json"
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse)
+        content = json.loads(read_inside(folder, path.name, limit=_MOST_BYTES), parse_constant=_refuse)
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise CompileError.of("SNNC0161", f"{path} is not {FORMAT} version {VERSION}")
         memories = {name: _memory(folder, name, entry) for name, entry in content["memories"].items()}
         return _netlist(content, memories)
     except OSError as error:
-        raise CompileError.of("SNNC0161", f"cannot read {error.filename}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else f"{folder}: {error}"
+        raise CompileError.of("SNNC0161", f"cannot read {what}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CompileError.of("SNNC0161", f"{path} is damaged: {error!r}") from None
 
 
@@ -58,7 +62,9 @@ def _memory(folder: pathlib.Path, name: str, entry: Mapping[str, Any]) -> Memory
         values = np.array(entry["values"], np.int64)
     else:
         path = folder / "mem" / f"{name}.mem"
-        values = memory.decode(path.read_bytes(), bits, size, str(path))
+        # digits and a newline for each word, and one byte more to notice a longer file
+        most = size * ((bits + 3) // 4 + 1) + 1
+        values = memory.decode(read_inside(folder, f"mem/{path.name}", limit=most), bits, size, str(path))
     return Memory(name, values.reshape(shape))
 
 
@@ -66,8 +72,9 @@ def _netlist(content: Mapping[str, Any], memories: Mapping[str, Memory]) -> Netl
     def build(kind: type, entry: Mapping[str, Any]) -> Any:
         fields = {name: _tuples(value) for name, value in entry.items()}
         fields |= {f: memories[fields[f]] for f in _MEMORY_FIELDS if f in fields}
-        if "window" in fields:
-            fields["window"] = build(Window, fields["window"])
+        for name, part in (("window", Window), ("register", Register)):
+            if name in fields:
+                fields[name] = build(part, fields[name])
         if "address" in fields:
             fields["address"] = tuple(build_step(step) for step in fields["address"])
         return kind(**fields)

@@ -21,6 +21,7 @@ from snnc.ir.ops import (
     Concat,
     Conv2d,
     Dense,
+    FakeQuant,
     Input,
     MaxPool,
     Op,
@@ -90,7 +91,7 @@ class _Graph:
         op = network.op(node)
         x = [value_name(s) for s in network.operands(node)]
         shape = network.type(network.operands(node)[0]).shape if x else ()
-        result = self._structural(op, x) or self._arithmetic(op, x, shape)
+        result = self._structural(op, x) or self._arithmetic(op, x, shape) or self._activation(op, x, shape)
         if isinstance(op, Input):
             perm = [0, *(1 + a for a in op.perm)]
             source = input_name(node)
@@ -133,10 +134,6 @@ class _Graph:
                 parameters = (op.gamma, op.beta, op.mean, op.variance)
                 operands = (self._floats(p.array) for p in parameters)
                 return self._emit("BatchNormalization", x[0], *operands, epsilon=op.epsilon)
-            case Relu():
-                return self._emit("Relu", x[0])
-            case Clip():
-                return self._emit("Clip", x[0], self._floats(0.0), self._floats(op.maximum))
             case AveragePool():
                 return self._average(op, x[0], shape[0])
             case MaxPool():
@@ -144,6 +141,19 @@ class _Graph:
             case SumPool():
                 y = self._sum(op, x[0], shape[0])
                 return y if op.multiplicity is None else self._scaled(y, op.multiplicity.array)
+        return ""
+
+    def _activation(self, op: Op, x: list[str], shape: Shape) -> str:
+        match op:
+            case Relu():
+                return self._emit("Relu", x[0])
+            case Clip():
+                return self._emit("Clip", x[0], self._floats(0.0), self._floats(op.maximum))
+            case FakeQuant():
+                scale = self._per_channel(op.scale.array, len(shape))
+                code = self._emit("Round", self._emit("Div", x[0], scale))
+                bounds = self._floats(op.low), self._floats(op.high)
+                return self._emit("Mul", self._emit("Clip", code, *bounds), scale)
         return ""
 
     def _conv(self, op: Conv2d, x: str) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from snnc.backends.base import frames
 from snnc.backends.onnx.build import input_name, to_onnx, value_name
 from snnc.backends.onnx.session import open_session, run_session
 from snnc.diagnostics import CompileError, UsageError
@@ -25,9 +26,7 @@ class AnnRunner:
     def __init__(self, network: Network, taps: Sequence[int], threads: int = 1) -> None:
         """``taps`` are the nodes whose values :meth:`run` returns."""
         self._taps = tuple(dict.fromkeys(taps))
-        self._inputs = {
-            op.name: node for node in network.of(Input) if isinstance(op := network.op(node), Input)
-        }
+        self._inputs = {node: op for node in network.of(Input) if isinstance(op := network.op(node), Input)}
         self._session = open_session(to_onnx(network, self._taps), threads)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[int, Array]:
@@ -35,10 +34,13 @@ class AnnRunner:
 
         Raises UsageError for a missing array.
         """
-        missing = [name for name in self._inputs if name not in inputs]
+        missing = [op.name for op in self._inputs.values() if op.name not in inputs]
         if missing:
             raise UsageError.of("SNNC0162", f"no array is given for {', '.join(map(repr, missing))}")
-        feeds = {input_name(n): np.asarray(inputs[name], np.float32) for name, n in self._inputs.items()}
+        feeds = {
+            input_name(n): np.asarray(frames(op, np.asarray(inputs[op.name])), np.float32)
+            for n, op in self._inputs.items()
+        }
         results = run_session(self._session, [value_name(n) for n in self._taps], feeds)
         return dict(zip(self._taps, results, strict=True))
 
@@ -117,7 +119,7 @@ def _fixed_batch(model: onnx.ModelProto) -> int:
     for value in _real_inputs(model):
         dims = value.type.tensor_type.shape.dim
         if dims:
-            return int(dims[0].dim_value)
+            return max(int(dims[0].dim_value), 0)
     return 0
 
 

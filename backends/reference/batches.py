@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,27 +16,45 @@ from snnc.ir.ops import Output
 Array = npt.NDArray[Any]
 
 
-def peak_bytes(network: Network, size: Callable[[int], int]) -> int:
-    """The most that the values of nodes take together, each kept until its last use; at least 1."""
-    last = {source: node for node in network.nodes for source in network.operands(node)}
-    live: dict[int, int] = {}
-    most = 1
+def last_uses(network: Network, reads: Callable[[int], Iterable[int]]) -> dict[int, int]:
+    """The last node that reads the value of each node that is read at all."""
+    return {source: node for node in network.nodes for source in reads(node)}
+
+
+def peak_bytes(
+    network: Network, size: Callable[[int], int], reads: Callable[[int], Iterable[int]] | None = None
+) -> int:
+    """The most that the values of nodes take together, each kept until its last use; at least 1.
+
+    A node ``reads`` its operands, unless told otherwise.
+    """
+    reads = reads or network.operands
+    last = last_uses(network, reads)
+    live, most = 0, 1
     for node in network.nodes:
         if not isinstance(network.op(node), Output):
-            live[node] = size(node)
-        most = max(most, sum(live.values()))
-        for source in set(network.operands(node)):
-            if last[source] == node:
-                del live[source]
+            live += size(node)
+        most = max(most, live)
+        live -= sum(size(source) for source in set(reads(node)) if last[source] == node)
     return most
 
 
-def in_batches(inputs: Mapping[int, Array], size: int, run: Callable[[dict[int, Array]], Trace]) -> Trace:
-    """``run`` applied to batches of ``size`` samples (at least one), the traces joined."""
+Batch = dict[int, Array]
+Spread = Callable[[Callable[[Batch], Trace], Iterable[Batch]], Iterable[Trace]]
+
+
+def in_batches(
+    inputs: Mapping[int, Array], size: int, run: Callable[[Batch], Trace], spread: Spread = map
+) -> Trace:
+    """``run`` applied to batches of ``size`` samples (at least one), the traces joined.
+
+    ``spread`` is :func:`map`, or does the same in parallel.
+    """
     size = max(1, size)
     samples = len(next(iter(inputs.values())))
     starts = range(0, max(1, samples), size)
-    return _join([run({node: x[start : start + size] for node, x in inputs.items()}) for start in starts])
+    batches = ({node: x[start : start + size] for node, x in inputs.items()} for start in starts)
+    return _join(list(spread(run, batches)))
 
 
 def _join(traces: list[Trace]) -> Trace:

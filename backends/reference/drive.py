@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """The time axis of a run: ``length`` entries, each standing for ``gain`` steps.
+    """The time axis of a run: ``length`` entries, each of which counts up to ``gain`` spikes.
 
     ``delays`` tells whether entries are single steps that a delay can move.
     """
@@ -38,11 +38,11 @@ class Clock:
 
     @classmethod
     def of(cls, network: Network) -> Clock:
-        """T single steps under ``rate``, one sum of N = T steps under integrate-then-fire."""
+        """T single steps under ``rate``, one sum over the run under integrate-then-fire."""
         assert network.steps is not None
-        if network.schedule == "layerwise":
-            return cls(1, network.steps, delays=False)
-        return cls(network.steps, 1, delays=True)
+        if network.schedule == "rate":
+            return cls(network.steps, 1, delays=True)
+        return cls(1, network.full_count, delays=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Signal:
 
 
 def encode_inputs(network: Network, inputs: Mapping[str, Array]) -> dict[int, Array]:
-    """Every input as [N, …] of its op's type. Raises UsageError for missing or misshapen arrays."""
+    """Every input as :func:`encode` makes it. Raises UsageError for missing or misshapen arrays."""
     arrays: dict[int, Array] = {}
     for node in network.of(Input):
         op = network.op(node)
@@ -69,14 +69,29 @@ def encode_inputs(network: Network, inputs: Mapping[str, Array]) -> dict[int, Ar
         if op.name not in inputs:
             raise UsageError.of("SNNC0162", f"no array is given for the input {op.name!r}")
         x = np.asarray(inputs[op.name])
-        if x.shape[1:] != op.shape:
+        timed = op.coding != "current" and x.shape[2:] == op.shape and x.shape[1:2] >= (network.steps or 1,)
+        if x.shape[1:] != op.shape and not timed:
             raise UsageError.of(
                 "SNNC0162", f"the input {op.name!r} takes [N, {_extents(op.shape)}], not {list(x.shape)}"
             )
-        arrays[node] = encode(op, x)
+        arrays[node] = encode(op, x, network.steps)
     if len({len(x) for x in arrays.values()}) > 1:
         raise UsageError.of("SNNC0162", "the inputs differ in the number of samples")
     return arrays
+
+
+def input_signal(op: Input, x: Array, clock: Clock) -> Signal:
+    """What an input injects: a constant current, or its events at each entry of the time axis."""
+    if op.coding != "events":
+        return Signal(x, False)
+    counts = x if clock.delays else x.sum(axis=1, keepdims=True)
+    return Signal(counts if op.amplitude == 1 else counts * op.amplitude, True)
+
+
+def event_counts(network: Network, inputs: Mapping[int, Array]) -> dict[int, Array]:
+    """How many events came in on each neuron of an input of events, int64 [N, …] by node."""
+    coded = (n for n in network.of(Input) if isinstance(op := network.op(n), Input) and op.coding == "events")
+    return {node: inputs[node].sum(axis=1) for node in coded}
 
 
 def _extents(shape: Sequence[int]) -> str:

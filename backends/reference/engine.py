@@ -10,8 +10,24 @@ import numpy.typing as npt
 
 from snnc.backends.base import Trace
 from snnc.backends.reference.batches import in_batches, peak_bytes
-from snnc.backends.reference.drive import Clock, Signal, encode_inputs, linear, transmit
-from snnc.backends.reference.fire import fire, gate, integrate_then_fire, read_out, unroll
+from snnc.backends.reference.drive import (
+    Clock,
+    Signal,
+    encode_inputs,
+    event_counts,
+    input_signal,
+    linear,
+    transmit,
+)
+from snnc.backends.reference.fire import (
+    discharge,
+    events,
+    fire,
+    gate,
+    integrate_then_fire,
+    read_out,
+    unroll,
+)
 from snnc.ir.address import windows
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Input, MaxGate, Output, Readout
@@ -42,13 +58,12 @@ class ReferenceEngine:
 
 class _Run:
     def __init__(self, network: Network, clock: Clock, record: bool) -> None:
-        assert network.steps is not None
         self.network, self.clock, self.record = network, clock, record
-        self.steps = network.steps
         self.trace = Trace()
 
     def run(self, inputs: Mapping[int, Array]) -> Trace:
         network = self.network
+        self.trace.counts |= event_counts(network, inputs)
         values: dict[int, Signal] = {}
         last = {source: node for node in network.nodes for source in network.operands(node)}
         for node in network.nodes:
@@ -56,7 +71,7 @@ class _Run:
             operands = [values[s] for s in sources]
             match op:
                 case Input():
-                    values[node] = Signal(inputs[node], False)
+                    values[node] = input_signal(op, inputs[node], self.clock)
                 case Output():
                     self.trace.outputs[op.name] = operands[0].array
                 case IfNeuron():
@@ -64,7 +79,7 @@ class _Run:
                 case MaxGate():
                     values[node] = self._gate(node, op, operands[0].over(self.clock))
                 case Readout():
-                    membrane = read_out(op, operands[0].over(self.clock), self.steps)
+                    membrane = read_out(op, operands[0].over(self.clock), network)
                     values[node] = Signal(membrane, True)
                 case _:
                     values[node] = transmit(network, node, operands, self.clock)
@@ -75,10 +90,12 @@ class _Run:
 
     def _neuron(self, node: int, op: IfNeuron, current: Array) -> Signal:
         if not self.clock.delays:
-            codes, v = integrate_then_fire(op, current[:, 0], self.steps)
+            codes, v = integrate_then_fire(op, current[:, 0], self.network.full_count)
             if self.record:
-                self.trace.spikes[node], self.trace.membranes[node] = unroll(op, codes, v, self.steps)
-            return self._emit(node, op, codes[:, None])
+                values = self.network.spike_values
+                self.trace.spikes[node] = unroll(codes, values)
+                self.trace.membranes[node] = discharge(op, v, self.trace.spikes[node], values)
+            return self._emit_code(node, op, codes)
         spikes, membranes = fire(op, current, record=self.record)
         if membranes is not None:
             self.trace.spikes[node], self.trace.membranes[node] = spikes, membranes
@@ -87,11 +104,10 @@ class _Run:
     def _gate(self, node: int, op: MaxGate, x: Array) -> Signal:
         spikes = np.rint(x / amplitude_of(op, x)).astype(np.int64)
         if not self.clock.delays:
-            codes = windows(op, spikes).max(axis=(-2, -1))
+            codes = windows(op, spikes[:, 0]).max(axis=(-2, -1))
             if self.record:
-                k = np.arange(1, self.steps + 1).reshape(1, -1, 1, 1, 1)
-                self.trace.spikes[node] = (k <= codes).astype(np.int8)
-            return self._emit(node, op, codes)
+                self.trace.spikes[node] = unroll(codes, self.network.spike_values)
+            return self._emit_code(node, op, codes)
         passed = gate(op, spikes)
         if self.record:
             self.trace.spikes[node] = passed
@@ -99,9 +115,20 @@ class _Run:
 
     def _emit(self, node: int, op: IfNeuron | MaxGate, spikes: Array) -> Signal:
         self.trace.counts[node] = spikes.sum(axis=1, dtype=np.int64)
-        if isinstance(op, IfNeuron) and op.signed:
+        if has_events(self.network, op):
             self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         return Signal(injected(op, spikes), True)
+
+    def _emit_code(self, node: int, op: IfNeuron | MaxGate, codes: Array) -> Signal:
+        self.trace.counts[node] = codes
+        if has_events(self.network, op):
+            self.trace.events[node] = events(codes, self.network.spike_values)
+        return Signal(injected(op, codes[:, None]), True)
+
+
+def has_events(network: Network, op: IfNeuron | MaxGate) -> bool:
+    """Whether a population's counts do not tell how many spikes it emitted."""
+    return network.schedule == "phase" or (isinstance(op, IfNeuron) and op.signed)
 
 
 def amplitude_of(op: IfNeuron | MaxGate, x: Array) -> Array:
@@ -118,21 +145,25 @@ def injected(op: IfNeuron | MaxGate, spikes: Array) -> Array:
 
 
 def open_loop(
-    network: Network, inputs: Mapping[str, Array], spikes: Mapping[int, Array]
+    network: Network, inputs: Mapping[str, Array], emitted: Mapping[int, Array]
 ) -> Iterator[tuple[int, Array]]:
-    """Each neuron population and readout with its current Z(t) [N, T, …], its own bias left out.
+    """Each neuron population and readout with its current Z(t) [N, A, …], its own bias left out.
 
-    The output of every population is forced to ``spikes[node]`` [N, T, …], so that a difference
-    between two networks shows where it arises and goes no further.
+    The output of every population is forced to ``emitted[node]`` [N, A, …], so that a difference between
+    two networks shows where it arises and goes no further: spikes at A = T steps under ``rate``, under
+    integrate-then-fire codes, with A = 1, and Z is then its sum over the run.
     """
-    assert network.steps is not None
-    clock = Clock(network.steps, 1, delays=network.schedule == "rate")
-    values = {node: Signal(x, False) for node, x in encode_inputs(network, inputs).items()}
+    clock = Clock.of(network)
+    values: dict[int, Signal] = {}
+    for node, x in encode_inputs(network, inputs).items():
+        op = network.op(node)
+        assert isinstance(op, Input)
+        values[node] = input_signal(op, x, clock)
     for node in network.nodes:
         op = network.op(node)
         if isinstance(op, IfNeuron | Readout):
             yield node, values[network.operands(node)[0]].over(clock)
         if isinstance(op, IfNeuron | MaxGate):
-            values[node] = Signal(injected(op, spikes[node]), True)
+            values[node] = Signal(injected(op, emitted[node]), True)
         elif linear(op):
             values[node] = transmit(network, node, [values[s] for s in network.operands(node)], clock)

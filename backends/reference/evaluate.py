@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.reference.drive import Clock, Signal, encode_inputs, linear, per_channel, transmit
-from snnc.backends.reference.fire import over_time
+from snnc.backends.reference.drive import (
+    Clock,
+    Signal,
+    encode_inputs,
+    event_counts,
+    linear,
+    per_channel,
+    transmit,
+)
+from snnc.backends.reference.fire import over_time, total_bias
 from snnc.ir.address import windows
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -18,7 +26,9 @@ from snnc.ir.ops import (
     BatchNorm,
     Clip,
     Delay,
+    FakeQuant,
     IfNeuron,
+    Input,
     MaxGate,
     MaxPool,
     Op,
@@ -42,6 +52,10 @@ def evaluate(
     """
     wanted = set(taps) if taps is not None else {network.operands(n)[0] for n in network.of(Output)}
     values: dict[int, Array] = dict(encode_inputs(network, inputs))
+    for node, count in event_counts(network, values).items():
+        op = network.op(node)
+        assert isinstance(op, Input)
+        values[node] = count * (op.amplitude / network.full_count)
     last = {source: node for node in network.nodes for source in network.operands(node)}
     for node in network.nodes:
         if node not in values and not isinstance(network.op(node), Output):
@@ -58,10 +72,10 @@ def _value(network: Network, node: int, operands: list[Array]) -> Array:
         return operands[0]
     if linear(op):
         return transmit(network, node, [Signal(x, False) for x in operands], _ONCE).array
-    return _nonlinear(op, operands[0])
+    return _nonlinear(network, op, operands[0])
 
 
-def _nonlinear(op: Op, x: Array) -> Array:
+def _nonlinear(network: Network, op: Op, x: Array) -> Array:
     match op:
         case BatchNorm():
             gain = op.gamma.array / np.sqrt(op.variance.array.astype(np.float64) + op.epsilon)
@@ -73,21 +87,29 @@ def _nonlinear(op: Op, x: Array) -> Array:
             return np.maximum(x, 0)
         case Clip():
             return np.clip(x, 0, op.maximum)
+        case FakeQuant():
+            scale = per_channel(op.scale.array, x.ndim - 1)
+            return np.asarray(np.clip(np.rint(x / scale), op.low, op.high) * scale)
         case AveragePool():
             return np.asarray(windows(op, x).sum(axis=(-2, -1)) / op.divisors.array)
         case MaxPool() | MaxGate():
             return _max_pool(op, x)
         case IfNeuron():
-            drive = (x + _mean(op.bias, x)) / _mean(op.threshold, x)
+            drive = (x + _mean_bias(network, op.bias, x)) / _mean(op.threshold, x)
             amplitude = per_channel(op.amplitude.array, x.ndim - 1)
             return amplitude * np.clip(drive, -1 if op.signed else 0, 1)
         case Readout():
-            return np.asarray((x + _mean(op.bias, x)) * op.unit)
+            return np.asarray((x + _mean_bias(network, op.bias, x)) * op.unit)
     raise AssertionError(f"{op.mnemonic} has no transfer function")
 
 
 def _max_pool(op: Pool, x: Array) -> Array:
     return np.asarray(windows(op, x, fill=-np.inf).max(axis=(-2, -1)))
+
+
+def _mean_bias(network: Network, bias: Constant, x: Array) -> Array:
+    """B/N: what a bias adds per count."""
+    return np.asarray(total_bias(bias, x.shape[1:], network.full_count) / network.full_count)
 
 
 def _mean(constant: Constant, x: Array) -> Array:

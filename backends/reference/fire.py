@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from snnc import fixedpoint
 from snnc.diagnostics import CompileError
 from snnc.ir.address import windows
 from snnc.ir.constants import Constant
-from snnc.ir.ops import IfNeuron, MaxGate, Readout, has_time
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, MaxGate, Readout, has_time, run_total
+from snnc.ir.schedule import MOST_PHASES
 from snnc.ir.types import Shape
 
 Array = npt.NDArray[Any]
@@ -31,16 +36,16 @@ def over_time(constant: Constant, shape: Shape, steps: int) -> Array:
     return np.broadcast_to(value, (value.shape[0], *shape))
 
 
-def total_bias(constant: Constant, shape: Shape, steps: int) -> Array:
-    """B = Σ_t b(t), or N·b of a constant bias; of the population's shape."""
-    bias = over_time(constant, shape, steps)
-    return np.asarray(bias.sum(axis=0) if has_time(constant) else bias[0] * steps)
+def total_bias(constant: Constant, shape: Shape, full: int) -> Array:
+    """What a bias adds over a run of full count N, of the population's shape."""
+    total = run_total(constant.array.astype(np.int64 if constant.is_integer else np.float64), full)
+    return np.broadcast_to(total.reshape(total.shape + (1,) * (len(shape) - total.ndim)), shape)
 
 
 def fire(op: IfNeuron, current: Array, *, record: bool = False) -> tuple[Array, Array | None]:
     """Spikes (int8) and, if asked for, membranes of a population, both [N, T, …] (ECC Eq. 2-4).
 
-    u = V(t−1) + Z(t) + b(t);  s = [u ≥ θ], or −1 if signed and u < 0;  V(t) = u − θ·s.
+    u = V(t−1) + Z(t) + b(t), saturated;  s = [u ≥ θ], or −1 if signed and u < 0;  V(t) = u − θ·s.
     """
     steps, shape = current.shape[1], current.shape[2:]
     threshold = over_time(op.threshold, shape, steps)
@@ -50,7 +55,7 @@ def fire(op: IfNeuron, current: Array, *, record: bool = False) -> tuple[Array, 
     membranes = np.empty(current.shape, np.result_type(current, v)) if record else None
     for t in range(steps):
         theta = threshold[t % len(threshold)]
-        u = v + current[:, t] + bias[t % len(bias)]
+        u = saturate(op, v + current[:, t] + bias[t % len(bias)])
         s = (u >= theta if op.compare == "ge" else u > theta).astype(np.int8)
         if op.signed:
             s -= u < 0
@@ -61,12 +66,16 @@ def fire(op: IfNeuron, current: Array, *, record: bool = False) -> tuple[Array, 
     return spikes, membranes
 
 
-def integrate_then_fire(op: IfNeuron, total: Array, steps: int) -> tuple[Array, Array]:
-    """The code n = clip(⌊V/θ⌋, 0, N) of a population and V, for Σ_t Z(t) = ``total`` [N, …].
+def saturate(op: IfNeuron | Readout, u: Array) -> Array:
+    """u, cut to the membrane's limits if it saturates (docs/semantics.md §7)."""
+    if not op.saturates:
+        return u
+    limit = fixedpoint.symmetric_limit(op.acc_bits)
+    return np.clip(u, -limit, limit)
 
-    V = v_init + ΣZ + B; codes are int64 and reach down to −N if signed. Raises CompileError for
-    variants that this schedule does not have.
-    """
+
+def refuse_variants(op: IfNeuron) -> None:
+    """Raise CompileError (SNNC0154) for a population that has no code under integrate-then-fire."""
     if op.reset != "subtract" or op.compare != "ge" or has_time(op.threshold):
         raise CompileError.of(
             "SNNC0154",
@@ -74,18 +83,53 @@ def integrate_then_fire(op: IfNeuron, total: Array, steps: int) -> tuple[Array, 
             where=op.origin,
             remedy="use the rate schedule",
         )
+
+
+def integrate_then_fire(op: IfNeuron, total: Array, full: int) -> tuple[Array, Array]:
+    """The code n = clip(⌊V/θ⌋, 0, N) of a population and V, for Σ_t Z(t) = ``total`` [N, …].
+
+    V = v_init + ΣZ + B, saturated; codes are int64 and reach down to −N if signed. Raises as
+    :func:`refuse_variants`.
+    """
+    refuse_variants(op)
     shape = total.shape[1:]
-    v = _initial(op, shape) + total + total_bias(op.bias, shape, steps)
-    codes = np.clip(v // over_time(op.threshold, shape, steps)[0], -steps if op.signed else 0, steps)
+    v = saturate(op, _initial(op, shape) + total + total_bias(op.bias, shape, full))
+    codes = np.clip(v // over_time(op.threshold, shape, 1)[0], -full if op.signed else 0, full)
     return codes.astype(np.int64), v
 
 
-def unroll(op: IfNeuron, codes: Array, v: Array, steps: int) -> tuple[Array, Array]:
-    """Spikes and membranes at step k of a code: s_k = sign(n)·[k ≤ |n|], V_k = V − θ·sign(n)·min(k, |n|)."""
-    k = np.arange(1, steps + 1).reshape(1, -1, *(1,) * (codes.ndim - 1))
-    sign, size = np.sign(codes)[:, None], np.abs(codes)[:, None]
-    theta = over_time(op.threshold, codes.shape[1:], steps)
-    return (sign * (k <= size)).astype(np.int8), v[:, None] - theta * sign * np.minimum(k, size)
+def unroll(codes: Array, values: Sequence[int]) -> Array:
+    """The spikes [N, T, …] (int8) that make up codes [N, …], a spike of step k counting ``values[k]``.
+
+    s_k = sign(n)·[r ≥ w_k], where r is what the steps before have left of |n|. That is the firing of
+    a membrane V with θ_k = w_k·θ: s_k = 1 if V ≥ θ_k, and −1 if signed and V < θ − θ_k.
+    """
+    rest, sign = np.abs(codes), np.sign(codes)
+    spikes = np.empty((len(codes), len(values), *codes.shape[1:]), np.int8)
+    for k, value in enumerate(values):
+        fires = rest >= value
+        rest = rest - value * fires
+        spikes[:, k] = sign * fires
+    return spikes
+
+
+def discharge(op: IfNeuron, v: Array, spikes: Array, values: Sequence[int]) -> Array:
+    """The membranes [N, T, …] that start at V [N, …] and lose w_k·θ·s_k at step k."""
+    weights = np.array(values).reshape(1, -1, *(1,) * (v.ndim - 1))
+    theta = over_time(op.threshold, v.shape[1:], 1)
+    return np.asarray(v[:, None] - theta * np.cumsum(weights * spikes, axis=1))
+
+
+def events(codes: Array, values: Sequence[int]) -> Array:
+    """How many spikes make up each code [N, …], int64: set bits under ``phase``, else |n|."""
+    if max(values) == 1:
+        return np.abs(codes).astype(np.int64)
+    return _set_bits()[np.abs(codes)]
+
+
+@functools.cache
+def _set_bits() -> npt.NDArray[np.int64]:
+    return np.array([n.bit_count() for n in range(1 << MOST_PHASES)])
 
 
 def gate(op: MaxGate, spikes: Array) -> Array:
@@ -95,12 +139,19 @@ def gate(op: MaxGate, spikes: Array) -> Array:
     return np.asarray(np.diff(busiest, axis=1, prepend=0), np.int8)
 
 
-def read_out(op: Readout, current: Array, steps: int) -> Array:
+def read_out(op: Readout, current: Array, network: Network) -> Array:
     """The membrane [N, A, …] of a readout that integrates ``current``, [N, A, …] with A = T or 1."""
+    assert network.steps is not None
     shape = current.shape[2:]
-    if current.shape[1] == steps:
-        return np.asarray(np.cumsum(current + over_time(op.bias, shape, steps), axis=1))
-    return np.asarray(current + total_bias(op.bias, shape, steps))
+    if network.schedule != "rate":
+        return saturate(op, current + total_bias(op.bias, shape, network.full_count))
+    arriving = current + over_time(op.bias, shape, network.steps)
+    if not op.saturates:
+        return np.asarray(np.cumsum(arriving, axis=1))
+    membranes, v = np.empty_like(arriving), np.zeros_like(arriving[:, 0])
+    for t in range(network.steps):
+        membranes[:, t] = v = saturate(op, v + arriving[:, t])
+    return membranes
 
 
 def _initial(op: IfNeuron, shape: Shape) -> Array:

@@ -54,6 +54,7 @@ def weigh(op: Weighted, x: Array, rank: int, peak: int) -> Array:
     y = _product(op, rows, op.weight.array.astype(dtype))
     if op.weight.is_integer:
         y = y.astype(np.int64) << op.shift
+        y = fixedpoint.in_register(y, *op.register) if op.register_limit else y
     return y.reshape(*lead, *y.shape[1:])
 
 

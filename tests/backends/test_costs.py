@@ -18,9 +18,9 @@ from snnc.targets import load_energy_prices, load_target, target_names
 
 
 def report_of(network):
-    trace = ReferenceEngine().simulate(network, samples(network), record=True)
+    trace = ReferenceEngine().simulate(network, samples(network))
     position = {node: f"p{i}" for i, node in enumerate(network.nodes)}
-    counts = {position[n]: np.abs(s).sum(axis=1).mean(axis=0) for n, s in trace.spikes.items()}
+    counts = {position[n]: count.mean(axis=0) for n, count in trace.emitted().items()}
     return cost_report(backend.lower(network), counts), counts
 
 
@@ -34,7 +34,9 @@ def brute_fanout(projection, netlist):
         dataclasses.replace(s, multiplicity=ones(s.multiplicity)) if isinstance(s, SumPool) else s
         for s in projection.address
     )
-    unit = dataclasses.replace(projection, address=steps, weights=ones(projection.weights), shift=0)
+    unit = dataclasses.replace(
+        projection, address=steps, weights=ones(projection.weights), shift=0, register=None
+    )
     small = dataclasses.replace(netlist, projections=(unit,))
     memories = {name: m.values for name, m in small.memories.items()}
     description = describe(small)
@@ -60,7 +62,8 @@ def test_fanout_is_the_number_of_weights_that_one_spike_meets(name):
 @pytest.mark.parametrize("name", MAKERS)
 def test_totals_are_the_sums_of_the_layers(name):
     report, counts = report_of(make(name))
-    assert report.totals.spikes == pytest.approx(sum(c.sum() for c in counts.values()))
+    fired = [counts[layer.population].sum() for layer in report.layers if layer.kind != "readout"]
+    assert report.totals.spikes == pytest.approx(sum(fired))
     assert report.totals.sops == pytest.approx(sum(p.sops for x in report.layers for p in x.projections))
     assert report.totals.neurons == sum(x.neurons for x in report.layers)
 
@@ -94,6 +97,21 @@ def test_an_identity_skip_is_one_operation_per_spike_and_no_mac():
     assert skip.sops == counts[skip.source][:, ::2, ::2].sum()
     assert layer.macs == 2 * 9 * layer.neurons
     assert [p.is_identity for p in netlist.incoming(layer.population)] == [False, True]
+
+
+def test_events_are_operations_and_no_products():
+    network = make("events-rate")
+    report, counts = report_of(network)
+    events, still = report.layers[0].projections
+    assert events.sops == (counts["p0"] * fanout_of(network, "p0", "p5")).sum() > 0
+    assert (events.analog_macs, still.sops) == (0, 0)
+    assert still.analog_macs > 0
+
+
+def fanout_of(network, source, target):
+    netlist = backend.lower(network)
+    (found,) = (p for p in netlist.projections if (p.source, p.target) == (source, target))
+    return fanout(found, netlist)
 
 
 def test_negative_spikes_count():

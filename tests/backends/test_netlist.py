@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from integer_networks import MAKERS, Builder, make, random_chain, samples
 
 from snnc.backends import netlist as backend
+from snnc.backends.base import Activity
 from snnc.backends.netlist import executor, memory
 from snnc.backends.netlist.model import Pad, Projection
 from snnc.backends.reference.engine import ReferenceEngine
@@ -25,8 +26,12 @@ from snnc.ir.verify import verify
 SCHEMA = json.loads(pathlib.Path(backend.__file__).with_name("netlist.schema.json").read_text("utf-8"))
 
 
+def emit(netlist):
+    return backend.NetlistFiles().emit(netlist, Activity())
+
+
 def write(network, folder):
-    for name, content in backend.emit(backend.lower(network)).items():
+    for name, content in emit(backend.lower(network)).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -69,7 +74,7 @@ def assert_same(found, expected):
         assert (found[name] == array).all(), name
 
 
-@pytest.mark.parametrize("name", ["plain-rate", "gates-layerwise"])
+@pytest.mark.parametrize("name", ["plain-rate", "gates-layerwise", "signed-phase"])
 def test_executor_does_not_depend_on_blocks_or_recording(name, tmp_path, monkeypatch):
     network = make(name)
     net, inputs = executor.load(write(network, tmp_path)), samples(network, 5)
@@ -80,7 +85,7 @@ def test_executor_does_not_depend_on_blocks_or_recording(name, tmp_path, monkeyp
     assert_same(small["counts"], whole["counts"])
 
 
-@pytest.mark.parametrize("name", ["plain-rate", "residual-layerwise", "two_ends-rate"])
+@pytest.mark.parametrize("name", ["plain-rate", "residual-layerwise", "gates-phase", "two_ends-rate"])
 def test_simulate_py_runs_alone(name, tmp_path):
     network = make(name)
     inputs = samples(network)
@@ -137,11 +142,11 @@ def test_files_follow_the_schema_and_hold_the_whole_netlist(name, tmp_path):
     jsonschema.validate(json.loads((folder / "netlist.json").read_text("ascii")), SCHEMA)
     again = backend.load_netlist(folder)
     assert again == netlist
-    assert backend.emit(again) == backend.emit(backend.lower(make(name)))
+    assert emit(again) == emit(backend.lower(make(name)))
 
 
 def test_file_names_come_from_snnc_alone():
-    files = backend.emit(backend.lower(make("two_ends-rate")))
+    files = emit(backend.lower(make("two_ends-rate")))
     assert {name.split("/")[0] for name in files} == {"netlist.json", "simulate.py", "mem"}
     assert all(name.isascii() and " " not in name for name in files)
 

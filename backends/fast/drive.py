@@ -1,153 +1,250 @@
-"""Currents into a population: float32 convolutions of onnxruntime where these are exact.
+"""Ways to add a projection's currents to a population's, all of them exact.
 
-A sum of integers whose partial sums are proved below 2^24 is exact in float32, and so is the same sum
-with all weights multiplied by 2^shift. Where the proof fails, the reference's int64 kernels compute.
+``EventDrive`` adds rows of weights for every spike, ``DiagonalDrive`` multiplies channel by channel, and
+the two products compute many entries of the time axis as one matrix product in onnxruntime: in 8-bit
+integers, or in float32 where every partial sum is proved below 2^24.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper, numpy_helper
 
 from snnc import fixedpoint
-from snnc.backends.reference.drive import Clock, Signal, per_channel
+from snnc.backends.fast import sessions
+from snnc.backends.fast.kernels import LANES, add_diagonal, find_events, scatter, take_columns
+from snnc.backends.fast.layout import Grid, Reach, Window, channel_first, channel_last
+from snnc.backends.fast.part import Part
+from snnc.backends.fast.pool import narrow, sum_pool
 from snnc.backends.reference.kernels import sum_bound, weigh
-from snnc.ir.ops import Conv2d, Dense, Weighted
-from snnc.ir.types import Shape
+from snnc.ir.ops import Conv2d, Dense
 
 Array = npt.NDArray[Any]
 
-_OPSET = 17
-_IR_VERSION = 8
+_LANES = (192, 128, 96, 64, 48, 32, 16)
+_REGISTER_LANES = 288
+_MOST_PLANES = 4
+_COLUMN_BYTES = 1 << 18
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One projection into a population: ``signal`` holds integers of at most ``peak`` in magnitude."""
-
-    op: Weighted
-    signal: Signal
-    rank: int
-    peak: int
-
-    @property
-    def bound(self) -> int:
-        """The largest magnitude of the sum, before the shift."""
-        return sum_bound(self.op, self.peak)
-
-    @property
-    def exact(self) -> bool:
-        """Whether float32 holds every partial sum."""
-        return self.bound < fixedpoint.FLOAT32_EXACT
-
-
-def exact_together(parts: Sequence[Part]) -> bool:
-    """Whether float32 holds the sum of the parts, counted in units of the smallest shift."""
-    unit = min((p.op.shift for p in parts), default=0)
-    total = sum(p.bound << (p.op.shift - unit) for p in parts)
-    return all(p.exact for p in parts) and total < fixedpoint.FLOAT32_EXACT
-
-
-def largest_current(parts: Sequence[Part]) -> int:
-    """A bound on |Z| of one time step."""
-    return sum(p.bound << p.op.shift for p in parts)
-
-
-class Drives:
-    """Weighted sums in onnxruntime; a session is made for a layer when it is first needed."""
+class Workspace:
+    """Buffers of one thread, kept from layer to layer."""
 
     def __init__(self) -> None:
-        """No session yet."""
-        self._sessions: dict[Weighted, Any] = {}
+        """Nothing yet."""
+        self._buffers: dict[str, Array] = {}
 
-    def prepare(self, parts: Sequence[Part]) -> None:
-        """Open the sessions that :meth:`current` will need, so that threads only read them."""
-        for part in parts:
-            op = part.op
-            if part.exact and isinstance(op, Conv2d | Dense) and op not in self._sessions:
-                self._sessions[op] = _open_session(op)
+    def take(self, name: str, size: int, dtype: npt.DTypeLike) -> Array:
+        """A buffer of ``size`` elements with any contents, valid until the name is taken again."""
+        need = size * np.dtype(dtype).itemsize
+        if name not in self._buffers or self._buffers[name].nbytes < need:
+            self._buffers[name] = np.empty(need, np.uint8)
+        return self._buffers[name][:need].view(dtype)
 
-    def current(self, parts: Sequence[Part], samples: slice, steps: slice) -> Array:
-        """Σ_g (Wq_g·x)·2^shift_g of timed parts, [n, s, …]: float32 if exact, else int64."""
-        total: Array | None = None
-        floating = exact_together(parts)
-        for part in parts:
-            z = self._sum(part, part.signal.array[samples, steps])
-            z = z if floating else z.astype(np.int64)
-            if total is None:
-                total = z
-            else:
-                total += z
-        assert total is not None
-        return total
 
-    def _sum(self, part: Part, x: Array) -> Array:
+class Drive(Protocol):
+    """One projection into a population whose currents lie in a :class:`Grid`."""
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """Add to z the currents of operands ``x`` [B, H, W, C], contiguous, one entry after the other."""
+
+
+def candidates(part: Part, grid: Grid, dtype: np.dtype[Any], unit: int) -> Iterator[Drive]:
+    """The ways that are right for this part, with z in ``dtype`` and units of 2^``unit``."""
+    seen = part.pooled()
+    if part.depthwise:
+        yield _behind(part, DiagonalDrive(seen, grid, dtype, unit))
+        return
+    if part.dense and dtype.itemsize < 8 and len(_planes(part)) <= _MOST_PLANES and _rows(part) < 1 << 16:
+        yield EventDrive(part, grid, dtype, unit)
+    product = ProductDrive(seen, grid, unit) if fits_bytes(seen) else FloatDrive(seen, grid, unit)
+    yield _behind(part, product)
+
+
+class EventDrive:
+    """Event by event: the weights of each spike are added where it arrives, many channels at a time.
+
+    An operand of several bits is taken apart: the bit of value 2^p brings in 2^p·W, the sign −2^p·W.
+    """
+
+    def __init__(self, part: Part, grid: Grid, dtype: np.dtype[Any], unit: int) -> None:
+        """Arranges the weights by target, chunk of lanes and input channel."""
+        planes = _planes(part)
+        self._bits = np.array([abs(value) for value in planes], np.uint8).view(np.int8)
+        self._step = grid.step
+        self._reach = Reach.of(Window.of(part.op), part.pooled().shape, grid, joined=True)
+        self._offsets = self._reach.offsets
+        scaled = part.matrix() << (part.op.shift - unit)
+        self._depth = scaled.shape[2] * len(planes)
+        longest = max((len(t.columns) for t in self._reach.targets), default=1) * scaled.shape[3]
+        self._lanes = min(_LANES, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
+        self._together = self._targets_together()
+        self._scatter = scatter(self._lanes, self._together)
+        self._weights = self._arranged(scaled, planes, -(-longest // self._lanes), dtype)
+        if part.pool is not None:
+            self._reach = self._reach.through(part.pool, part.shape)
+
+    def _targets_together(self) -> int:
+        """How many targets share the walk through a group's events: all, if registers hold their sums."""
+        counts = set(np.diff(self._reach.bounds).tolist())
+        (count,) = counts if len(counts) == 1 else (1,)
+        return count if 0 < count * self._lanes <= _REGISTER_LANES else 1
+
+    def _arranged(self, scaled: Array, planes: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
+        width = chunks * self._lanes
+        rows = np.zeros((len(self._reach.targets), self._depth, width), np.int64)
+        for k, target in enumerate(self._reach.targets):
+            row = scaled[target.row, list(target.columns)].transpose(1, 0, 2)
+            flat = row.reshape(row.shape[0], -1)
+            rows[k, :, : flat.shape[1]] = np.concatenate([value * flat for value in planes])
+        narrow = np.abs(rows).max(initial=0) <= np.iinfo(np.int8).max
+        split = (-1, self._together, self._depth, chunks, self._lanes)
+        ordered = rows.reshape(split).transpose(3, 0, 2, 1, 4)
+        # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
+        return np.ascontiguousarray(ordered.astype(np.int8 if narrow else dtype)).ravel()
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """See :class:`Drive`."""
+        entries, sites = len(x), x.shape[1] * x.shape[2]
+        rows = workspace.take("rows", x.size * len(self._bits) + LANES, np.uint16)
+        first, base, kind = (
+            workspace.take(name, entries * sites + 1, np.int64) for name in ("first", "base", "kind")
+        )
+        reach = self._reach
+        operand = x.reshape(entries, sites, x.shape[3])
+        groups = find_events(
+            operand, self._bits, reach.where, reach.kinds, self._step, rows, first, base, kind
+        )
+        self._scatter(
+            groups, rows, first, base, kind, z, self._weights, self._offsets, reach.bounds, self._depth
+        )
+
+
+class DiagonalDrive:
+    """Channel by channel: depthwise convolutions and skips."""
+
+    def __init__(self, part: Part, grid: Grid, dtype: np.dtype[Any], unit: int) -> None:
+        """Weights by target, in the dtype of the currents."""
+        self._step = grid.step
+        self._dtype = dtype
+        self._reach = Reach.of(Window.of(part.op), part.shape, grid, joined=False)
+        self._offsets = self._reach.offsets
+        scaled = part.matrix() << (part.op.shift - unit)
+        rows = [scaled[t.row, t.columns[0]] for t in self._reach.targets]
+        self._weights = np.array(rows, dtype).reshape(len(rows), part.shape[0])
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """See :class:`Drive`."""
+        operand = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])
+        if operand.dtype != np.int8:
+            operand = operand.astype(self._dtype)
+        reach = self._reach
+        add_diagonal(
+            operand, self._weights, reach.where, reach.kinds, self._step, z, self._offsets, reach.bounds
+        )
+
+
+def fits_bytes(part: Part) -> bool:
+    """Whether unsigned times signed bytes are exact on every processor.
+
+    Those without a dot product of bytes add two neighbouring products in 16 bits and saturate there.
+    """
+    if not part.dense or part.low < 0 or part.high > np.iinfo(np.uint8).max:
+        return False
+    largest = int(np.abs(part.op.weight.array.astype(np.int64)).max(initial=0))
+    return largest <= np.iinfo(np.int8).max and 2 * part.high * largest <= np.iinfo(np.int16).max
+
+
+class ProductDrive:
+    """One product of unsigned and signed bytes, summed in 32 bits, for the windows of many entries."""
+
+    def __init__(self, part: Part, grid: Grid, unit: int) -> None:
+        """Opens a session of onnxruntime."""
+        self._window, self._grid = Window.of(part.op), grid
+        self._shift = part.op.shift - unit
+        matrix = part.matrix()
+        self._depth = matrix[..., 0].size
+        kh, kw, channels = matrix.shape[:3]
+        self._extent = (grid.height, grid.width, kh, kw * channels)
+        self._session = sessions.integer_product(matrix.reshape(self._depth, -1).astype(np.int8))
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """See :class:`Drive`."""
+        interior = self._grid.interior(z, len(x))
+        sites = self._grid.height * self._grid.width
+        group = max(1, _COLUMN_BYTES // (sites * self._depth))
+        for start in range(0, len(x), group):
+            operand = x[start : start + group]
+            rows = len(operand) * sites
+            columns = workspace.take("columns", rows * self._depth, np.uint8).reshape(rows, self._depth)
+            w = self._window
+            whole = columns.reshape(len(operand), *self._extent)
+            take_columns(operand, w.kernel, w.strides, w.pads, w.dilations, whole)
+            y = sessions.run(self._session, columns)
+            _accumulate(interior[start : start + group], y, self._shift)
+
+
+class FloatDrive:
+    """A float32 convolution of onnxruntime, or the reference's kernels where that is not proved exact."""
+
+    def __init__(self, part: Part, grid: Grid, unit: int) -> None:
+        """Opens a session of onnxruntime if there is one to use."""
+        self._part, self._grid, self._unit = part, grid, unit
         op = part.op
-        if not part.exact:
-            return weigh(op, x, part.rank, part.peak)
-        if not isinstance(op, Conv2d | Dense):
-            return x.astype(np.float32) * per_channel(_scaled_weight(op), part.rank)
-        rows = x.reshape(-1, *x.shape[2:]).astype(np.float32)
-        (y,) = self._sessions[op].run(None, {"x": rows})
-        return np.asarray(y).reshape(*x.shape[:2], *y.shape[1:])
+        exact = sum_bound(op, part.peak) < fixedpoint.FLOAT32_EXACT
+        self._session = sessions.float_product(op) if exact and isinstance(op, Conv2d | Dense) else None
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """See :class:`Drive`."""
+        part = self._part
+        operand = channel_first(x, part.shape)
+        if self._session is None:
+            y, shift = weigh(part.op, operand, len(part.shape), part.peak), -self._unit
+        else:
+            y = sessions.run(self._session, np.ascontiguousarray(operand, np.float32)).astype(np.int32)
+            shift = part.op.shift - self._unit
+        y = y[:, :, None, None] if y.ndim == 2 else y
+        _accumulate(self._grid.interior(z, len(x)), y.transpose(0, 2, 3, 1), shift)
 
 
-def constant_current(parts: Sequence[Part], clock: Clock, shape: Shape) -> Array:
-    """What parts that are constant in time add at every entry of the time axis, int64 [N, …]."""
-    total: Array = np.zeros(shape, np.int64)
-    for part in parts:
-        total = total + weigh(part.op, part.signal.array, part.rank, part.peak) * clock.gain
-    return total
+class PooledDrive:
+    """A drive that sees the sums of windows."""
+
+    def __init__(self, part: Part, drive: Drive) -> None:
+        """``part`` has a pool."""
+        assert part.pool is not None
+        self._pool, self._shape, self._drive = part.pool, part.shape, drive
+        self._dtype = narrow(part.pooled().peak)
+
+    def add(self, x: Array, z: Array, workspace: Workspace) -> None:
+        """See :class:`Drive`."""
+        sums = sum_pool(self._pool, channel_first(x, self._shape), self._dtype)
+        self._drive.add(channel_last(sums, self._shape), z, workspace)
 
 
-def _scaled_weight(op: Weighted) -> Array:
-    return np.asarray(np.ldexp(op.weight.array.astype(np.float32), op.shift), np.float32)
+def _behind(part: Part, drive: Drive) -> Drive:
+    return drive if part.pool is None else PooledDrive(part, drive)
 
 
-def _open_session(op: Conv2d | Dense) -> Any:
-    # its Linux wheel reports usage and writes into the home directory unless told not to
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # samples are spread over threads by the engine
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    model = _model(op).SerializeToString()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+def _accumulate(interior: Array, y: Array, shift: int) -> None:
+    """Add y·2^shift to ``interior``, exactly."""
+    y = y.reshape(interior.shape)
+    if shift:
+        wide = y.astype(np.int64)
+        y = wide << shift if shift > 0 else wide >> -shift
+    np.add(interior, y, out=interior, casting="unsafe")
 
 
-def _model(op: Conv2d | Dense) -> Any:
-    weight = numpy_helper.from_array(_scaled_weight(op), "w")
-    if isinstance(op, Conv2d):
-        node = helper.make_node(
-            "Conv",
-            ["x", "w"],
-            ["y"],
-            strides=op.strides,
-            pads=op.pads,
-            dilations=op.dilations,
-            group=op.groups,
-        )
-        channels = op.weight.shape[1] * op.groups
-        extents: tuple[list[str | int], list[str | int]] = (
-            [channels, "h", "w0"],
-            [op.weight.shape[0], "h1", "w1"],
-        )
-    else:
-        node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
-        extents = ([op.weight.shape[1]], [op.weight.shape[0]])
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *extent])
-        for name, extent in zip("xy", extents, strict=True)
-    ]
-    graph = helper.make_graph([node], "drive", values[:1], values[1:], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
-    model.ir_version = _IR_VERSION
-    return model
+def _planes(part: Part) -> list[int]:
+    """The values of the bits of an operand in two's complement."""
+    if part.low >= 0:
+        return [1 << p for p in range(part.high.bit_length())]
+    bits = fixedpoint.signed_bits(part.low, part.high)
+    return [*(1 << p for p in range(bits - 1)), -(1 << (bits - 1))]
+
+
+def _rows(part: Part) -> int:
+    return len(_planes(part)) * part.shape[0]

@@ -1,13 +1,14 @@
 """The fast simulator of integer networks.
 
-Spikes are kept as small integers; a weighted op is not computed where it stands but pulled, block by
-block, by the population that it feeds, so that the currents of a layer never lie in memory as a whole.
+A layer runs all its steps before the next one begins, a sample at a time and in blocks of steps, so that
+its weights, its membranes and the currents of a block stay in cache. Spikes are kept as single bytes,
+channel last; a weighted op is not computed where it stands but by the population that it feeds.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,251 +16,330 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
-from snnc.backends.fast.drive import (
-    Drives,
-    Part,
-    constant_current,
-    largest_current,
+from snnc.backends.fast import kernels
+from snnc.backends.fast.currents import Currents
+from snnc.backends.fast.drive import Workspace
+from snnc.backends.fast.fire import Rule
+from snnc.backends.fast.layout import channel_first, channel_last, image
+from snnc.backends.fast.part import timed_nodes
+from snnc.backends.fast.pool import max_pool, narrow, sum_pool
+from snnc.backends.reference.batches import in_batches, last_uses, peak_bytes
+from snnc.backends.reference.drive import (
+    Clock,
+    Signal,
+    encode_inputs,
+    event_counts,
+    input_signal,
+    peak,
+    transmit,
 )
-from snnc.backends.fast.fire import Rule, pass_busiest
-from snnc.backends.fast.narrow import narrow, narrow_address
-from snnc.backends.reference.batches import in_batches, peak_bytes
-from snnc.backends.reference.drive import Clock, Signal, encode_inputs, peak, transmit
-from snnc.backends.reference.engine import ReferenceEngine
-from snnc.backends.reference.fire import integrate_then_fire, read_out, unroll
-from snnc.ir.address import windows
+from snnc.backends.reference.engine import ReferenceEngine, has_events
+from snnc.backends.reference.fire import discharge, events, read_out, refuse_variants, unroll
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, Delay, IfNeuron, Input, MaxGate, Output, Readout, Weighted
+from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Output, Readout, SumPool, Weighted
 
 Array = npt.NDArray[Any]
 
-BLOCK_BYTES = 1 << 21
-"""Float32 operands and currents of one block together: about what a core's cache holds."""
+CurrentsAt = Callable[[Array], Array]
+"""Z of a population about to run at flat positions [P] of each channel, int64 [N, S, C, P]."""
+
+Adjust = Callable[[int, CurrentsAt], IfNeuron | Readout]
+"""The op that a population or readout is to run with, given its node and its currents."""
+
+CACHE_BYTES = 1 << 24
+"""The spikes of a batch of samples: about what a processor's last cache holds."""
 
 
 class FastEngine:
     """Equal to the reference bit for bit; networks in float64 are left to it.
 
-    ``threads`` work on different samples. ``max_memory`` bounds, roughly, the bytes of one batch of
-    samples; results depend on neither.
+    ``threads`` work on different samples. ``max_memory`` bounds, roughly, the bytes of the samples that are
+    worked on; results depend on neither. Several threads may share an engine.
     """
 
     name = "fast"
 
     def __init__(self, threads: int = 1, max_memory: int = 1 << 30) -> None:
-        """Sessions of onnxruntime are kept between runs of one network."""
+        """What is prepared for a network is kept for its next run."""
         self.threads = max(1, threads)
         self.max_memory = max_memory
         self._fingerprint = ""
-        self._drives = Drives()
+        self._plan: Plan | None = None
+        self._planning = threading.Lock()
 
     def simulate(self, network: Network, inputs: Mapping[str, Array], *, record: bool = False) -> Trace:
         """Run all T steps; see :class:`snnc.backends.base.Engine`."""
         if not _pullable(network):
             return ReferenceEngine(self.max_memory).simulate(network, inputs, record=record)
-        if network.fingerprint() != self._fingerprint:
-            self._fingerprint, self._drives = network.fingerprint(), Drives()
-        clock = Clock.of(network)
-        need = peak_bytes(network, lambda node: _bytes(network, node, clock))
-        room = self.max_memory - 4 * self.threads * BLOCK_BYTES
+        plan, encoded = self._planned(network), encode_inputs(network, inputs)
+        fair = -(-len(next(iter(encoded.values()))) // self.threads)
+        room = min(self.max_memory // self.threads, CACHE_BYTES) // plan.sample_bytes
+        size = min(fair, room)
+        if self.threads == 1:
+            return in_batches(encoded, size, lambda x: _Run(plan, record, x).run())
         with ThreadPoolExecutor(self.threads) as pool:
-            return in_batches(
-                encode_inputs(network, inputs),
-                room // need,
-                lambda x: _Run(network, clock, record, self._drives, pool, self.threads).run(x),
-            )
+            return in_batches(encoded, size, lambda x: _Run(plan, record, x).run(), pool.map)
+
+    def _planned(self, network: Network) -> Plan:
+        with self._planning:
+            if self._plan is None or network.fingerprint() != self._fingerprint:
+                self._fingerprint, self._plan = network.fingerprint(), Plan(network)
+            return self._plan
+
+    def adjusted(self, network: Network, inputs: Mapping[str, Array], adjust: Adjust) -> Network:
+        """The network with the ops that ``adjust`` chooses, each asked for when those before it have run.
+
+        All samples run at once, layer by layer: memory grows with them (:func:`sample_bytes`).
+        """
+        assert _pullable(network), "only integer networks in projection form are adjusted"
+        plan, encoded = Plan(network.copy()), encode_inputs(network, inputs)
+        samples = len(next(iter(encoded.values())))
+        fair = -(-samples // self.threads)
+        starts = range(0, samples, fair)
+        runs = [_Run(plan, False, {n: x[i : i + fair] for n, x in encoded.items()}) for i in starts]
+        with ThreadPoolExecutor(self.threads) as pool:
+            for node in network.nodes:
+                if node in plan.currents:
+
+                    def at(positions: Array, node: int = node) -> Array:
+                        return np.concatenate(list(pool.map(lambda run: run.seen(node, positions), runs)))
+
+                    plan.replace(node, adjust(node, at))
+                list(pool.map(lambda run, node=node: run.advance(node), runs))
+        return plan.network
+
+
+def sample_bytes(network: Network) -> int:
+    """What the values that are alive together take of one sample."""
+    return Plan(network).sample_bytes
 
 
 def _pullable(network: Network) -> bool:
     """Whether it is an integer network of single projections, as ``form-projections`` leaves it."""
     if network.level != "int":
         return False
+    timed = timed_nodes(network)
     for node in network.nodes:
         op = network.op(node)
+        if isinstance(op, Weighted) and op.register_limit and node in timed:
+            return False
         if isinstance(op, IfNeuron | MaxGate) and not (op.amplitude.array == 1).all():
             return False
-        weighted = [isinstance(network.op(s), Weighted | Add) for s in network.operands(node)]
-        pulls = isinstance(op, IfNeuron | Readout | Add)
-        if not isinstance(op, Output) and not all(w == pulls for w in weighted):
+        operands = [network.op(source) for source in network.operands(node)]
+        if isinstance(op, IfNeuron | Readout | Add):
+            pulled = Weighted if isinstance(op, Add) else Weighted | Add
+            if not all(isinstance(operand, pulled) for operand in operands):
+                return False
+        elif any(isinstance(operand, Weighted | Add) for operand in operands):
             return False
     return True
 
 
-def _bytes(network: Network, node: int, clock: Clock) -> int:
-    """Of a node's array for one sample; currents are never kept."""
-    op, kind = network.op(node), network.type(node)
-    if isinstance(op, Weighted | Add):
-        return 0
-    if isinstance(op, Readout | Input):
-        return 8 * clock.length * kind.size
-    # an integrate-then-fire population holds its total and its membrane for a moment
-    state = 16 if isinstance(op, IfNeuron) and not clock.delays else 0
-    return kind.size * (clock.length * narrow(peak(kind) * clock.gain).itemsize + state + 8)
+class Plan:
+    """What is prepared for a network, whatever its inputs."""
+
+    def __init__(self, network: Network) -> None:
+        """Arranges weights and parameters; raises CompileError for what the schedule does not have."""
+        self.network = network
+        self.clock = Clock.of(network)
+        timed = timed_nodes(network)
+        self.currents: dict[int, Currents] = {}
+        self.rules: dict[int, Rule] = {}
+        for node in network.of(IfNeuron, Readout):
+            flow = self.currents[node] = Currents(network, node, self.clock, timed)
+            op = network.op(node)
+            if isinstance(op, IfNeuron):
+                if not self.clock.delays:
+                    refuse_variants(op)
+                self.rules[node] = Rule.of(network, node, flow.largest, flow.unit)
+        self.last = last_uses(network, self.reads)
+        self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
+
+    def replace(self, node: int, op: IfNeuron | Readout) -> None:
+        """Put another op in the place of a population or readout."""
+        self.network.set(node, op)
+        if isinstance(op, IfNeuron):
+            self.rules[node] = Rule.of(
+                self.network, node, self.currents[node].largest, self.currents[node].unit
+            )
+
+    def reads(self, node: int) -> Collection[int]:
+        """The nodes whose values are needed at this one: populations pull through weighted ops."""
+        if node in self.currents:
+            return self.currents[node].sources
+        return () if isinstance(self.network.op(node), Weighted | Add) else set(self.network.operands(node))
+
+    def _bytes(self, node: int) -> int:
+        """Of a node's array for one sample; currents are never kept."""
+        op, kind, length = self.network.op(node), self.network.type(node), self.clock.length
+        if isinstance(op, Weighted | Add):
+            return 0
+        if isinstance(op, Readout | Input):
+            return 8 * length * kind.size
+        return kind.size * (length * narrow(peak(kind) * self.clock.gain).itemsize + 8)
 
 
 class _Run:
-    def __init__(
-        self,
-        network: Network,
-        clock: Clock,
-        record: bool,
-        drives: Drives,
-        pool: ThreadPoolExecutor,
-        threads: int,
-    ) -> None:
-        assert network.steps is not None
-        self.network, self.clock, self.record = network, clock, record
-        self.steps = network.steps
-        self.drives, self.pool, self.threads = drives, pool, threads
-        self.samples = 0
-        self.trace = Trace()
-        self.signals: dict[int, Signal] = {}
-        self.parts: dict[int, tuple[Part, ...]] = {}
+    """One batch of samples, layer by layer."""
 
-    def run(self, inputs: Mapping[int, Array]) -> Trace:
-        network = self.network
+    def __init__(self, plan: Plan, record: bool, inputs: Mapping[int, Array]) -> None:
+        self.plan, self.network, self.clock, self.record = plan, plan.network, plan.clock, record
+        self.inputs = inputs
         self.samples = len(next(iter(inputs.values())))
-        last = {source: node for node in network.nodes for source in network.operands(node)}
-        for node in network.nodes:
-            if isinstance(network.op(node), Input):
-                self.signals[node] = Signal(inputs[node], False)
-            else:
-                self._step(node)
-            for source in set(network.operands(node)):
-                if last[source] == node:
-                    self.signals.pop(source, None)
-                    self.parts.pop(source, None)
+        self.trace = Trace(counts=event_counts(self.network, inputs))
+        self.signals: dict[int, Signal] = {}
+        self.workspace = Workspace()
+
+    def run(self) -> Trace:
+        for node in self.network.nodes:
+            self.advance(node)
         return self.trace
 
-    def _step(self, node: int) -> None:
-        op, sources = self.network.op(node), self.network.operands(node)
-        match op:
-            case Weighted():
-                self.parts[node] = (self._part(op, sources[0]),)
-            case Add():
-                self.parts[node] = tuple(p for s in sources for p in self.parts[s])
-            case IfNeuron():
-                self._emit(node, self._neuron(node, op, self.parts[sources[0]]))
-            case MaxGate():
-                self._emit(node, self._gate(node, op, self.signals[sources[0]].over(self.clock)))
-            case Readout():
-                current = self._whole_current(node, self.parts[sources[0]])
-                self.signals[node] = Signal(read_out(op, current, self.steps), True)
-            case Output():
-                self.trace.outputs[op.name] = self.signals[sources[0]].array
-            case Delay():
-                self.signals[node] = transmit(
-                    self.network, node, [self.signals[s] for s in sources], self.clock
-                )
-            case _:
-                operands = [self.signals[s] for s in sources]
-                self.signals[node] = narrow_address(self.network, node, operands, self.clock)
-
-    def _part(self, op: Weighted, source: int) -> Part:
-        signal, kind = self.signals[source], self.network.type(source)
-        gain = self.clock.gain if signal.timed else 1
-        return Part(op, signal, len(kind.shape), peak(kind) * gain)
-
-    def _emit(self, node: int, spikes: Array) -> None:
-        if node not in self.trace.counts:
-            self.trace.counts[node] = spikes.sum(axis=1, dtype=np.int64)
+    def advance(self, node: int) -> None:
         op = self.network.op(node)
-        if isinstance(op, IfNeuron) and op.signed:
+        if isinstance(op, Input):
+            self.signals[node] = input_signal(op, self.inputs[node], self.clock)
+        elif node in self.plan.last or not isinstance(op, SumPool):
+            # a pool that spikes pass by address is not computed
+            self._step(node)
+        for source in self.plan.reads(node):
+            if self.plan.last[source] == node:
+                self.signals.pop(source, None)
+
+    def _step(self, node: int) -> None:
+        op = self.network.op(node)
+        match op:
+            case Weighted() | Add():
+                pass
+            case IfNeuron() if self.clock.delays:
+                self._fire(node)
+            case MaxGate() if self.clock.delays:
+                self._gate(node, op)
+            case IfNeuron():
+                self._encode(node, op)
+            case MaxGate():
+                self._emit_codes(node, op, max_pool(op, self._operand(node).over(self.clock)[:, 0]))
+            case Readout():
+                self.signals[node] = Signal(read_out(op, self._whole_current(node), self.network), True)
+            case Output():
+                self.trace.outputs[op.name] = self._operand(node).array
+            case SumPool() if self._operand(node).timed:
+                dtype = narrow(peak(self.network.type(node)) * self.clock.gain)
+                self.signals[node] = Signal(sum_pool(op, self._operand(node).array, dtype), True)
+            case _:
+                operands = [self.signals[s] for s in self.network.operands(node)]
+                self.signals[node] = transmit(self.network, node, operands, self.clock)
+
+    def _operand(self, node: int) -> Signal:
+        return self.signals[self.network.operands(node)[0]]
+
+    def _prepared(self, node: int) -> tuple[Currents, list[Array], Array]:
+        """What flows into a population, the operands of its timed parts and the constant current."""
+        flow = self.plan.currents[node]
+        arrays = {source: self.signals[source].array for source in flow.sources}
+        operands = flow.operands(arrays)
+        flow.settle(operands, self.workspace)
+        return flow, operands, flow.constant(arrays, self.samples)
+
+    def _blocks(self, flow: Currents) -> Iterator[tuple[int | slice, int | slice]]:
+        """Positions in [N, S] that are computed together: steps of a sample, or samples."""
+        size = flow.block
+        if self.clock.delays:
+            for n in range(self.samples):
+                yield from ((n, slice(t, t + size)) for t in range(0, self.clock.length, size))
+        else:
+            yield from ((slice(n, n + size), 0) for n in range(0, self.samples, size))
+
+    def _fire(self, node: int) -> None:
+        flow, operands, still = self._prepared(node)
+        rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
+        lead, row = (self.samples, steps), (flow.grid.height, flow.row)
+        still = still.astype(rule.start.dtype)
+        spikes = np.empty((*lead, *row), np.int8)
+        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
+        counts = np.zeros((self.samples, *row), np.int32)
+        v = rule.rest(flow.grid.height)
+        for n, window in self._blocks(flow):
+            assert isinstance(window, slice)
+            if window.start == 0:
+                v = rule.rest(flow.grid.height)
+            z = flow.fill([x[n, window] for x in operands], self.workspace)
+            steady = still[n if len(still) > 1 else 0]
+            out = spikes[n, window], kept[n, window]
+            rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
+        self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
+        if self.record:
+            self.trace.membranes[node] = channel_first(kept, shape, 2).astype(np.int64)
+
+    def _gate(self, node: int, op: MaxGate) -> None:
+        kinds = self.network.operand_types(node)[0], self.network.type(node)
+        x = channel_last(self._operand(node).over(self.clock), kinds[0].shape)
+        extent = image(kinds[1].shape)
+        passed = np.empty((*x.shape[:2], *extent), np.int8)
+        counts = np.zeros((self.samples, *extent), np.int32)
+        for n in range(self.samples):
+            kernels.pass_busiest(x[n], passed[n], counts[n], op.kernel, op.strides, op.pads[:2])
+        self._emit_spikes(
+            node, channel_first(passed, kinds[1].shape, 2), channel_first(counts, kinds[1].shape)
+        )
+
+    def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
+        op = self.network.op(node)
+        assert isinstance(op, IfNeuron | MaxGate)
+        self.trace.counts[node] = counts.astype(np.int64)
+        if self.record:
+            self.trace.spikes[node] = spikes
+        if has_events(self.network, op):
             self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         self.signals[node] = Signal(spikes, True)
 
-    def _neuron(self, node: int, op: IfNeuron, parts: tuple[Part, ...]) -> Array:
-        if self.clock.delays:
-            return self._fire(node, op, parts)
-        total = self._whole_current(node, parts)[:, 0]
-        codes, v = integrate_then_fire(op, total, self.steps)
+    def _encode(self, node: int, op: IfNeuron) -> None:
+        flow, operands, still = self._prepared(node)
+        rule, shape = self.plan.rules[node], self.network.type(node).shape
+        still = still.astype(rule.total.dtype)
+        lead = (self.samples, flow.grid.height, flow.row)
+        codes = np.empty(lead, narrow(self.clock.gain, negative=op.signed))
+        v = np.empty(lead if self.record else (0, *lead[1:]), still.dtype)
+        for window, _ in self._blocks(flow):
+            z = flow.fill([x[window, 0] for x in operands], self.workspace)
+            steady = still[window] if len(still) > 1 else still
+            rule.encode(z, flow.frame, steady, codes[window], v[window], self.clock.gain)
+        self._emit_codes(node, op, channel_first(codes, shape))
         if self.record:
-            self.trace.spikes[node], self.trace.membranes[node] = unroll(op, codes, v, self.steps)
-        return codes[:, None].astype(narrow(self.steps))
+            v, spikes = channel_first(v, shape).astype(np.int64), self.trace.spikes[node]
+            self.trace.membranes[node] = discharge(op, v, spikes, self.network.spike_values)
 
-    def _fire(self, node: int, op: IfNeuron, parts: tuple[Part, ...]) -> Array:
-        shape = self.network.type(node).shape
-        timed = [p for p in parts if p.signal.timed]
-        constant = self._constant(node, parts)
-        rule = Rule.of(op, shape, self.steps, largest_current(parts))
-        size = math.prod(shape)
-        spikes = np.empty((self.samples, self.steps, size), np.int8)
-        counts = np.zeros((self.samples, size), rule.v_init.dtype)
-        kept = np.empty((self.samples, self.steps if self.record else 0, size), rule.v_init.dtype)
-
-        def work(samples: slice, blocks: list[slice]) -> None:
-            v = rule.rest(samples.stop - samples.start)
-            for steps in blocks:
-                z = self._current(timed, constant, samples, steps)
-                flat = np.ascontiguousarray(z.reshape(*z.shape[:2], size))
-                out, memory = spikes[samples, steps], kept[samples, steps]
-                rule.advance(flat, steps.start, v, out, counts[samples], memory)
-
-        self._in_blocks(timed, size, work)
-        whole = (self.samples, self.steps, *shape)
-        self.trace.counts[node] = counts.astype(np.int64).reshape(self.samples, *shape)
+    def _emit_codes(self, node: int, op: IfNeuron | MaxGate, codes: Array) -> None:
+        self.trace.counts[node] = codes.astype(np.int64)
+        values = self.network.spike_values
         if self.record:
-            self.trace.spikes[node] = spikes.reshape(whole)
-            self.trace.membranes[node] = kept.astype(np.int64).reshape(whole)
-        return spikes.reshape(whole)
+            self.trace.spikes[node] = unroll(codes, values)
+        if has_events(self.network, op):
+            self.trace.events[node] = events(codes, values)
+        self.signals[node] = Signal(codes[:, None], True)
 
-    def _constant(self, node: int, parts: tuple[Part, ...]) -> Array | None:
-        """The constant current, int64 [N, …], if there is one."""
-        still = [p for p in parts if not p.signal.timed]
-        shape = (self.samples, *self.network.type(node).shape)
-        return constant_current(still, self.clock, shape) if still else None
-
-    def _current(self, timed: list[Part], constant: Array | None, samples: slice, steps: slice) -> Array:
-        """Z [n, s, …], or [n, 1, …] where it is constant."""
-        if not timed:
-            assert constant is not None
-            return constant[samples, None]
-        z = self.drives.current(timed, samples, steps)
-        return z if constant is None else z.astype(np.int64) + constant[samples, None]
-
-    def _whole_current(self, node: int, parts: tuple[Part, ...]) -> Array:
+    def _whole_current(self, node: int) -> Array:
         """Z of all samples and entries of the time axis, int64 [N, S, …]."""
-        shape = self.network.type(node).shape
-        timed = [p for p in parts if p.signal.timed]
-        constant = self._constant(node, parts)
-        whole = np.empty((self.samples, self.clock.length, *shape), np.int64)
+        return channel_first(self._current(node, lambda rows: rows), self.network.type(node).shape, 2)
 
-        def work(samples: slice, blocks: list[slice]) -> None:
-            for steps in blocks:
-                whole[samples, steps] = self._current(timed, constant, samples, steps)
+    def seen(self, node: int, positions: Array) -> Array:
+        """See ``CurrentsAt``."""
+        channels = self.network.type(node).shape[0]
+        return self._current(
+            node, lambda rows: rows.reshape(*rows.shape[:-2], -1, channels)[..., positions, :]
+        ).swapaxes(2, 3)
 
-        self._in_blocks(timed, math.prod(shape), work)
+    def _current(self, node: int, part: Callable[[Array], Array]) -> Array:
+        """Some part of Z [N, S, H, W·C], int64 with the axes N and S before those of the part."""
+        flow, operands, still = self._prepared(node)
+        still = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
+        steady = part(still)[:, None].astype(np.int64)
+        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), np.int64)
+        whole[:] = steady
+        if operands:
+            for index in self._blocks(flow):
+                block = [x[index] for x in operands]
+                z = flow.grid.interior(flow.fill(block, self.workspace), len(block[0]))
+                rows = part(z.reshape(len(z), flow.grid.height, flow.row))
+                whole[index] += rows.astype(np.int64) << flow.unit
         return whole
-
-    def _gate(self, node: int, op: MaxGate, x: Array) -> Array:
-        shape = self.network.type(node).shape
-        if not self.clock.delays:
-            codes: Array = windows(op, x).max(axis=(-2, -1))
-            if self.record:
-                k = np.arange(1, self.steps + 1).reshape(1, -1, 1, 1, 1)
-                self.trace.spikes[node] = (k <= codes).astype(np.int8)
-            return codes
-        passed = np.empty((self.samples, self.steps, *shape), np.int8)
-
-        def work(samples: slice) -> None:
-            passed[samples] = pass_busiest(op, x[samples], shape)
-
-        list(self.pool.map(work, [slice(n, n + 1) for n in range(self.samples)]))
-        if self.record:
-            self.trace.spikes[node] = passed
-        return passed
-
-    def _in_blocks(self, timed: list[Part], size: int, work: Callable[[slice, list[slice]], None]) -> None:
-        """Call ``work`` for groups of samples, in threads, with the blocks of steps to go through.
-
-        A group is one sample unless a block holds all its steps, so that blocks are contiguous.
-        """
-        self.drives.prepare(timed)
-        length = self.clock.length
-        elements = size * max(1, len(timed)) + sum(math.prod(p.signal.array.shape[2:]) for p in timed)
-        steps = max(1, min(length, BLOCK_BYTES // (4 * elements)))
-        fair = -(-self.samples // self.threads)
-        group = 1 if steps < length else max(1, min(fair, BLOCK_BYTES // (4 * elements * length)))
-        blocks = [slice(t, min(t + steps, length)) for t in range(0, length, steps)]
-        groups = [slice(n, min(n + group, self.samples)) for n in range(0, self.samples, group)]
-        list(self.pool.map(lambda samples: work(samples, blocks), groups))

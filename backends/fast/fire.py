@@ -1,4 +1,4 @@
-"""Integer populations in compiled code: one pass over the currents of a block of steps."""
+"""Populations in compiled code: one pass over the currents of a block."""
 
 from __future__ import annotations
 
@@ -8,91 +8,127 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.fast.kernels import FIRE, GATE
-from snnc.backends.reference.fire import gate, over_time
-from snnc.ir.ops import IfNeuron, MaxGate
+from snnc import fixedpoint
+from snnc.backends.fast import kernels
+from snnc.backends.fast.layout import channel_last
+from snnc.backends.reference.fire import over_time, total_bias
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron
 from snnc.ir.types import Shape
 
 Array = npt.NDArray[Any]
+Frame = tuple[int, int, int]
 
 _INT32_END = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The parameters of a population of M neurons in the dtype of its membranes.
+    """The parameters of a population in the dtype of its membranes, channel last.
 
-    ``bias`` and ``threshold`` are [1 or T, M], ``v_init`` [M].
+    ``bias`` and ``threshold`` are [1 or T, 1 or H, W·C], ``start`` (the membranes before the first step) and
+    ``total`` (v_init and what the bias adds over the run) [1 or H, W·C]; u is cut to ±``limit``.
+    ``unit`` is the shift of the currents.
     """
 
+    op: IfNeuron
+    unit: int
     bias: Array
     threshold: Array
-    v_init: Array
-    strict: bool
-    zero: bool
-    signed: bool
+    start: Array
+    total: Array
+    limit: int
 
     @classmethod
-    def of(cls, op: IfNeuron, shape: Shape, steps: int, largest: int) -> Rule:
-        """int32 if no membrane can leave it, with |Z| ≤ ``largest`` at every step.
-
-        |V| ≤ |v_init| + T·(max|Z| + max|b|) + max θ: a spike of either sign moves V towards 0, or by θ.
-        """
-        arrays = [over_time(op.bias, shape, steps), over_time(op.threshold, shape, steps)]
-        arrays.append(over_time(op.v_init, shape, 1))
-        bias, theta, start = (int(np.abs(a).max()) for a in arrays)
-        widest = start + steps * (largest + bias) + theta + 1
-        dtype = np.int32 if widest < _INT32_END else np.int64
-        flat = [np.array(a.reshape(len(a), -1), dtype, order="C") for a in arrays]
-        return cls(flat[0], flat[1], flat[2][0], op.compare == "gt", op.reset == "zero", op.signed)
-
-    def rest(self, samples: int) -> Array:
-        """The membranes before the first step, [n, M]."""
-        return np.tile(self.v_init, (samples, 1))
-
-    def advance(self, z: Array, start: int, v: Array, spikes: Array, counts: Array, kept: Array) -> None:
-        """Run steps ``start`` … of ``spikes`` [n, s, M] (int8, written), updating v and counts [n, M].
-
-        ``z`` is [n, s, M], or [n, 1, M] if constant; ``kept`` [n, s, M] takes the membranes unless its
-        time axis is empty.
-        """
-        window = slice(start, start + spikes.shape[1])
-        bias = self.bias[window] if len(self.bias) > 1 else self.bias
-        threshold = self.threshold[window] if len(self.threshold) > 1 else self.threshold
-        flags = (v.dtype.type(self.strict), v.dtype.type(self.zero), v.dtype.type(self.signed))
-        kernel = FIRE.get(v.dtype.name)
-        if kernel is None:
-            _advance(z, bias, threshold, v, spikes, counts, kept, flags)
+    def of(cls, network: Network, node: int, largest: int, unit: int) -> Rule:
+        """int32 if no membrane can leave it, with |Z| ≤ ``largest`` at every entry."""
+        op, shape, steps = network.op(node), network.type(node).shape, network.steps
+        assert isinstance(op, IfNeuron)
+        assert steps is not None
+        bias, threshold = (over_time(p, shape, steps) for p in (op.bias, op.threshold))
+        start = over_time(op.v_init, shape, 1)
+        total = start + total_bias(op.bias, shape, network.full_count)
+        if network.schedule == "rate":
+            largest += int(np.abs(bias).max())
+            before = _before_a_step(
+                op, int(np.abs(start).max()) + (steps - 1) * largest, int(threshold.max())
+            )
         else:
-            kernel(z, bias, threshold, v, spikes, counts, kept, *flags)
+            before = int(np.abs(total).max())
+        dtype = np.int32 if before + largest + int(threshold.max()) + 1 < _INT32_END else np.int64
+        limit = fixedpoint.symmetric_limit(op.acc_bits) if op.saturates else int(np.iinfo(dtype).max)
+        bias, threshold, start, total = (_rows(a, shape, dtype) for a in (bias, threshold, start, total))
+        return cls(op, unit, bias, threshold, start[0], total[0], limit)
+
+    def rest(self, height: int) -> Array:
+        """The membranes of a sample before the first step, [H, W·C]."""
+        return np.repeat(self.start, height // len(self.start), axis=0)
+
+    def advance(
+        self,
+        z: Array,
+        frame: Frame,
+        still: Array,
+        first: int,
+        state: tuple[Array, Array],
+        out: tuple[Array, Array],
+    ) -> None:
+        """Run the steps from ``first`` on of one sample.
+
+        ``state`` are membranes and counts [H, W·C], both updated; ``out`` takes spikes [s, H, W·C] (int8)
+        and membranes [s or 0, H, W·C]. ``z`` and ``still`` as in :func:`snnc.backends.fast.kernels.fire`.
+        """
+        v, counts = state
+        spikes, kept = out
+        window = slice(first, first + len(spikes))
+        bias, threshold = (p[window] if len(p) > 1 else p for p in (self.bias, self.threshold))
+        number, op = v.dtype.type, self.op
+        plain = op.reset == "subtract" and op.compare == "ge" and not op.signed
+        flags = (op.compare == "gt", op.reset == "zero", op.signed)
+        kernels.fire(v.itemsize, plain)(
+            z,
+            frame,
+            number(self.unit),
+            still,
+            bias,
+            threshold,
+            v,
+            spikes,
+            counts,
+            kept,
+            number(self.limit),
+            *(number(flag) for flag in flags),
+        )
+
+    def encode(self, z: Array, frame: Frame, still: Array, codes: Array, kept: Array, full: int) -> None:
+        """The codes [B, H, W·C] of integrate-then-fire; ``kept`` [B or 0, H, W·C] takes V."""
+        number = self.total.dtype.type
+        kernels.encode(self.total.itemsize)(
+            z,
+            frame,
+            number(self.unit),
+            still,
+            self.total,
+            self.threshold[0],
+            codes,
+            kept,
+            number(self.limit),
+            number(-full if self.op.signed else 0),
+            number(full),
+        )
 
 
-def _advance(
-    z: Array,
-    bias: Array,
-    threshold: Array,
-    v: Array,
-    spikes: Array,
-    counts: Array,
-    kept: Array,
-    flags: tuple[Any, Any, Any],
-) -> None:
-    strict, zero, signed = flags
-    for t in range(spikes.shape[1]):
-        theta = threshold[t % len(threshold)]
-        u = v + z[:, t % z.shape[1]].astype(v.dtype) + bias[t % len(bias)]
-        s = (u >= theta + strict).astype(v.dtype) - signed * (u < 0)
-        v[:] = np.where(s != 0, 0, u) if zero else u - theta * s
-        spikes[:, t] = s
-        counts += s
-        if kept.shape[1]:
-            kept[:, t] = v
+def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
+    """A bound on |V| where no more than ``arrived`` came in: a spike moves V towards 0, or by θ.
+
+    A membrane that saturates is at most one spike beyond its limit.
+    """
+    most = min(arrived, fixedpoint.symmetric_limit(op.acc_bits)) if op.saturates else arrived
+    return most + threshold
 
 
-def pass_busiest(op: MaxGate, spikes: Array, shape: Shape) -> Array:
-    """The spikes [n, T, *shape] of a max gate that takes ``spikes`` [n, T, C, H, W]."""
-    if GATE is None:
-        return gate(op, spikes)
-    passed = np.empty((*spikes.shape[:2], *shape), np.int8)
-    GATE(np.ascontiguousarray(spikes), passed, op.kernel, op.strides, op.pads[:2])
-    return passed
+def _rows(value: Array, shape: Shape, dtype: type[np.signedinteger[Any]]) -> Array:
+    """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal."""
+    rows = channel_last(value, shape).astype(dtype)
+    rows = rows.reshape(*rows.shape[:2], -1)
+    return np.ascontiguousarray(rows[:, :1]) if (rows == rows[:, :1]).all() else rows

@@ -1,92 +1,280 @@
-"""Loops compiled by numba, if it is installed; the tables are empty otherwise.
+"""The inner loops of the fast simulator, compiled by numba.
 
-Machine integers are cast at every step because numba widens sums of int32 to int64, which would halve
-the number of neurons in a vector register. The inner loops have no branches for the same reason.
+Arrays are channel last. Machine integers are cast at every step because numba widens sums of int32 to
+int64, which would halve the number of neurons in a vector register; the loops over neurons have no
+branches for the same reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
 
-try:
-    import numba
-except ImportError:
-    HAVE_NUMBA = False
-else:
-    HAVE_NUMBA = True
+from snnc.backends.fast.jit import Kernel, compiled
+from snnc.backends.fast.vector import add_product, add_rows, append_events
 
-Kernel = Callable[..., None]
+_INTEGERS: dict[int, Any] = {4: np.int32, 8: np.int64}
+
+LANES = 16
+"""Channels that one instruction looks at when it searches for events."""
 
 
-def _fire_kernel(integer: type[np.signedinteger[Any]]) -> Kernel:
-    def fire(
+@compiled
+def find_events(
+    x: Any, bits: Any, where: Any, kinds: Any, step: Any, rows: Any, first: Any, base: Any, kind: Any
+) -> Any:
+    """The groups of events of one entry and site, in order; how many.
+
+    ``x`` is [B, S, C]. An event is a set bit ``bits[p]`` of channel c: row p·C + c of the weights. Group g
+    has the rows ``rows[first[g]:first[g + 1]]``, adds at ``base[g]`` and reaches the targets of ``kind[g]``;
+    ``where`` and ``kinds`` are [S], and entries lie ``step`` apart. ``rows`` needs 16 elements to spare.
+    """
+    entries, sites, channels = x.shape
+    flat = x.ravel()
+    whole = channels - channels % LANES
+    end, group = np.int64(0), np.int64(0)
+    for entry in range(entries):
+        for site in range(sites):
+            start = end
+            place = np.int64((entry * sites + site) * channels)
+            for plane in range(len(bits)):
+                for c in range(0, whole, LANES):
+                    row = np.int64(plane * channels + c)
+                    end += append_events(rows, end, flat, np.int64(place + c), bits[plane], row, 16)
+                for c in range(whole, channels):
+                    rows[end] = plane * channels + c
+                    end += np.int64((flat[place + c] & bits[plane]) != 0)
+            first[group] = start
+            base[group] = entry * step + where[site]
+            kind[group] = kinds[site]
+            group += np.int64(end > start)
+    first[group] = end
+    return group
+
+
+@functools.cache
+def scatter(lanes: int, together: int) -> Kernel:
+    """A kernel that adds rows of ``lanes`` weights for each of ``together`` targets at a time."""
+
+    def run(
+        groups: Any,
+        rows: Any,
+        first: Any,
+        base: Any,
+        kind: Any,
         z: Any,
+        weights: Any,
+        targets: Any,
+        bounds: Any,
+        depth: Any,
+    ) -> None:
+        """z[base + target] += the weights of a group's events, for the targets of its kind.
+
+        ``weights`` is [chunks, targets / together, depth, together, lanes], flat: one chunk at a time, so
+        that it stays in cache. ``bounds`` are multiples of ``together``.
+        """
+        block = depth * lanes
+        chunks = len(weights) // (len(targets) * block)
+        for chunk in range(chunks):
+            for group in range(groups):
+                at = np.int64(base[group] + chunk * lanes)
+                begin, end = first[group], first[group + 1]
+                for k in range(bounds[kind[group]], bounds[kind[group] + 1], together):
+                    w = np.int64((chunk * len(targets) + k) * block)
+                    add_rows(z, at, targets, np.int64(k), weights, w, rows, begin, end, lanes, together)
+
+    return compiled(run)
+
+
+@compiled
+def add_diagonal(
+    x: Any, weights: Any, where: Any, kinds: Any, step: Any, z: Any, targets: Any, bounds: Any
+) -> None:
+    """z[where + target + c] += weights[target, c]·x[…, c]: depthwise convolutions and skips.
+
+    ``x`` is [B, S, C] and ``weights`` [targets, C], in the dtype of ``z``.
+    """
+    entries, sites, channels = x.shape
+    flat, w = x.ravel(), weights.ravel()
+    whole = channels - channels % LANES
+    for entry in range(entries):
+        for site in range(sites):
+            place = np.int64((entry * sites + site) * channels)
+            for k in range(bounds[kinds[site]], bounds[kinds[site] + 1]):
+                at = np.int64(entry * step + where[site] + targets[k])
+                row = np.int64(k * channels)
+                for c in range(0, whole, LANES):
+                    add_product(z, np.int64(at + c), w, np.int64(row + c), flat, np.int64(place + c), 16)
+                for c in range(whole, channels):
+                    z[at + c] += w[row + c] * flat[place + c]
+
+
+@compiled
+def take_columns(x: Any, kernel: Any, strides: Any, pads: Any, dilations: Any, columns: Any) -> None:
+    """The windows under a kernel: [B, H, W, C] to ``columns`` [B, H', W', kh, kw·C], zeros outside.
+
+    A row of a window is one run of memory unless it is dilated or leaves the image.
+    """
+    _, height, width, channels = x.shape
+    entries, rows, cols = columns.shape[:3]
+    run = kernel[1] * channels
+    for entry in range(entries):
+        for i in range(rows):
+            for u in range(kernel[0]):
+                y = i * strides[0] + u * dilations[0] - pads[0]
+                if y < 0 or y >= height:
+                    columns[entry, i, :, u] = 0
+                    continue
+                row = x[entry, y].ravel()
+                for j in range(cols):
+                    left = j * strides[1] - pads[1]
+                    target = columns[entry, i, j, u]
+                    if dilations[1] == 1 and left >= 0 and left + kernel[1] <= width:
+                        source = row[left * channels : left * channels + run]
+                        for k in range(run):
+                            target[k] = source[k]
+                    else:
+                        _take_row(row, left, dilations[1], channels, target)
+
+
+@compiled
+def _take_row(row: Any, left: Any, dilation: Any, channels: Any, target: Any) -> None:
+    """Channels of the sites ``left``, ``left`` + dilation, … of a row, zeros where there are none."""
+    for v in range(len(target) // channels):
+        at = (left + v * dilation) * channels
+        for c in range(channels):
+            target[v * channels + c] = row[at + c] if 0 <= at < len(row) else 0
+
+
+@functools.cache
+def fire(size: int, plain: bool) -> Kernel:
+    """The recurrence with membranes of ``size`` bytes; ``plain`` is soft reset, ≥, spikes of one sign."""
+    integer = _INTEGERS[size]
+
+    def run(
+        z: Any,
+        frame: Any,
+        unit: Any,
+        still: Any,
         bias: Any,
         threshold: Any,
         v: Any,
         spikes: Any,
         counts: Any,
         kept: Any,
+        limit: Any,
         strict: Any,
         zero: Any,
         signed: Any,
     ) -> None:
-        samples, steps, neurons = spikes.shape
-        for n in range(samples):
-            vn, count = v[n], counts[n]
+        """Run the steps of ``spikes`` [s, R, n], row by row, so that a row's membranes stay in cache.
+
+        The current of a row is z[origin + t·step + y·pitch:][:n]·2^unit + still, ``frame`` being (origin,
+        step, pitch). ``still`` is [1 or R, n], ``bias`` and ``threshold`` are [1 or s, 1 or R, n], ``v`` and
+        ``counts`` [R, n]; ``kept`` [s or 0, R, n] takes the membranes.
+        """
+        steps, height, width = spikes.shape
+        origin, step, pitch = frame
+        for y in range(height):
+            vy, count, steady = v[y], counts[y], still[y % len(still)]
             for t in range(steps):
-                zt, b, theta = z[n, t % z.shape[1]], bias[t % len(bias)], threshold[t % len(threshold)]
-                out = spikes[n, t]
-                for i in range(neurons):
-                    u = integer(integer(vn[i] + integer(zt[i])) + b[i])
-                    up = integer(u >= integer(theta[i] + strict))
-                    s = integer(up - integer(signed & integer(u < 0)))
-                    left = integer(u - integer(theta[i] * s))
-                    vn[i] = integer(left * integer(1 - integer(zero & integer(s != 0))))
+                start = origin + t * step + y * pitch
+                zt, out = z[start : start + width], spikes[t, y]
+                b = bias[t % len(bias), y % bias.shape[1]]
+                theta = threshold[t % len(threshold), y % threshold.shape[1]]
+                for i in range(width):
+                    z_in = integer(integer(integer(zt[i]) << unit) + steady[i])
+                    u = integer(integer(vy[i] + z_in) + b[i])
+                    u = min(max(u, integer(-limit)), limit)
+                    if plain:
+                        s = integer(u >= theta[i])
+                        vy[i] = integer(u - integer(theta[i] * s))
+                    else:
+                        up = integer(u >= integer(theta[i] + strict))
+                        s = integer(up - integer(signed & integer(u < 0)))
+                        left = integer(u - integer(theta[i] * s))
+                        vy[i] = integer(left * integer(1 - integer(zero & integer(s != 0))))
                     out[i] = np.int8(s)
-                    count[i] = integer(count[i] + s)
-                if kept.shape[1]:
-                    kept[n, t, :] = vn
+                    count[i] = np.int32(count[i] + np.int32(s))
+                if len(kept):
+                    kept[t, y, :] = vy
 
-    return _compiled(fire)
+    return compiled(run)
 
 
-def _gate_kernel() -> Kernel:
-    def gate(spikes: Any, passed: Any, kernel: Any, strides: Any, pads: Any) -> None:
-        samples, steps, channels, height, width = spikes.shape
-        rows, columns = passed.shape[3:]
-        for n in range(samples):
-            counts = np.zeros((channels, height, width), np.int32)
-            best = np.zeros((channels, rows, columns), np.int32)
-            for t in range(steps):
-                counts += spikes[n, t]
+@functools.cache
+def encode(size: int) -> Kernel:
+    """The codes of integrate-then-fire with membranes of ``size`` bytes."""
+    integer, exact_in_float = _INTEGERS[size], size == 4
+
+    def run(
+        z: Any,
+        frame: Any,
+        unit: Any,
+        still: Any,
+        start: Any,
+        threshold: Any,
+        codes: Any,
+        kept: Any,
+        limit: Any,
+        lowest: Any,
+        highest: Any,
+    ) -> None:
+        """Codes [B, R, n] = clip(⌊V/θ⌋, lowest, highest), V = start + still + z·2^unit within ±limit.
+
+        ``frame`` and z as in :func:`fire`, ``still`` is [B or 1, 1 or R, n], ``start`` and ``threshold``
+        [1 or R, n]; ``kept`` [B or 0, R, n] takes V. The quotient of two integers below 2^31 is right
+        in float64 after rounding down: if it is not whole, it is further from an integer than its error.
+        """
+        entries, height, width = codes.shape
+        origin, step, pitch = frame
+        for entry in range(entries):
+            for y in range(height):
+                at = origin + entry * step + y * pitch
+                zt, out = z[at : at + width], codes[entry, y]
+                steady = still[entry % len(still), y % still.shape[1]]
+                begin, theta = start[y % len(start)], threshold[y % len(threshold)]
+                for i in range(width):
+                    v = integer(integer(integer(zt[i]) << unit) + integer(steady[i] + begin[i]))
+                    v = min(max(v, integer(-limit)), limit)
+                    if exact_in_float:
+                        n = integer(np.floor(np.float64(v) / np.float64(theta[i])))
+                    else:
+                        n = v // theta[i]
+                    out[i] = min(max(n, lowest), highest)
+                    if len(kept):
+                        kept[entry, y, i] = v
+
+    return compiled(run)
+
+
+@compiled
+def _largest(counts: Any, top: Any, left: Any, kernel: Any, most: Any) -> None:
+    """The largest of ``counts`` [H, W, C] in a window, 0 outside, channel by channel."""
+    most[:] = 0
+    for y in range(max(top, 0), min(top + kernel[0], counts.shape[0])):
+        for x in range(max(left, 0), min(left + kernel[1], counts.shape[1])):
+            running = counts[y, x]
+            for c in range(len(most)):
+                most[c] = max(most[c], running[c])
+
+
+@compiled
+def pass_busiest(spikes: Any, passed: Any, counts: Any, kernel: Any, strides: Any, pads: Any) -> None:
+    """A max gate of spikes [T, H, W, C] into ``passed`` [T, H', W', C], and their zeroed ``counts``."""
+    steps, height, width, channels = spikes.shape
+    arrived = np.zeros((height, width, channels), np.int32)
+    most = np.empty(channels, np.int32)
+    for t in range(steps):
+        now, running = spikes[t].ravel(), arrived.ravel()
+        for k in range(len(now)):
+            running[k] = np.int32(running[k] + np.int32(now[k]))
+        for i in range(passed.shape[1]):
+            for j in range(passed.shape[2]):
+                _largest(arrived, i * strides[0] - pads[0], j * strides[1] - pads[1], kernel, most)
+                out, before = passed[t, i, j], counts[i, j]
                 for c in range(channels):
-                    for i in range(rows):
-                        top = i * strides[0] - pads[0]
-                        for j in range(columns):
-                            left = j * strides[1] - pads[1]
-                            most = np.int32(0)
-                            for y in range(max(top, 0), min(top + kernel[0], height)):
-                                for x in range(max(left, 0), min(left + kernel[1], width)):
-                                    most = max(most, counts[c, y, x])
-                            passed[n, t, c, i, j] = most - best[c, i, j]
-                            best[c, i, j] = most
-
-    return _compiled(gate)
-
-
-def _compiled(function: Kernel) -> Kernel:
-    kernel: Kernel = numba.njit(nogil=True, cache=True)(function)
-    return kernel
-
-
-FIRE: dict[str, Kernel] = (
-    {"int32": _fire_kernel(np.int32), "int64": _fire_kernel(np.int64)} if HAVE_NUMBA else {}
-)
-"""The fire loop by dtype of the membranes; see ``Rule.advance`` for its operands."""
-
-GATE: Kernel | None = _gate_kernel() if HAVE_NUMBA else None
-"""Max gates of spikes [n, T, C, H, W] into an array [n, T, C, H', W']."""
+                    out[c] = np.int8(most[c] - before[c])
+                    before[c] = most[c]

@@ -1,0 +1,110 @@
+"""What flows into a population, prepared once for a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.fast.choice import Quickest
+from snnc.backends.fast.drive import Workspace, candidates
+from snnc.backends.fast.layout import Grid, Window, channel_last
+from snnc.backends.fast.part import joined_range, parts_of
+from snnc.backends.reference.drive import Clock
+from snnc.backends.reference.kernels import weigh
+from snnc.ir.network import Network
+
+Array = npt.NDArray[Any]
+
+BLOCK_BYTES = 1 << 19
+"""The currents of one block of steps: about half of a core's second-level cache."""
+
+
+class Currents:
+    """What flows into a population: a drive for each part that has a time axis, and constant parts."""
+
+    def __init__(self, network: Network, node: int, clock: Clock, timed: set[int]) -> None:
+        """Raises CompileError (SNNC0130) at the first run if a sum needs more than 63 bits."""
+        self.clock, self.shape = clock, network.type(node).shape
+        parts = parts_of(network, node, clock, timed)
+        self._timed = [(source, part) for source, part in parts if part.timed]
+        self._still = [(source, part) for source, part in parts if not part.timed]
+        reaching = [(Window.of(part.op), part.pooled().shape) for _, part in self._timed]
+        self.grid = Grid.around(self.shape, reaching)
+        self.unit = min((part.op.shift for _, part in self._timed), default=0)
+        low, high = joined_range([part for _, part in self._timed], self.unit)
+        self.dtype = np.dtype(_narrowest(low, high))
+        self.drives = [
+            Quickest(list(candidates(part, self.grid, self.dtype, self.unit))) for _, part in self._timed
+        ]
+        self.sources = tuple(dict.fromkeys(source for source, _ in parts))
+        still_low, still_high = joined_range([part for _, part in self._still], 0)
+        # a register may round up by half its unit
+        rounding = sum(part.op.register_limit and 1 << part.op.register_exponent for _, part in self._still)
+        still = max(-still_low, still_high) + rounding
+        self.largest = (max(-low, high) << self.unit) + clock.gain * still
+
+    @property
+    def block(self) -> int:
+        """How many entries are computed together."""
+        return max(1, BLOCK_BYTES // (self.grid.step * self.dtype.itemsize))
+
+    def constant(self, signals: Mapping[int, Array], samples: int) -> npt.NDArray[np.int64]:
+        """What the constant parts add at every entry, [N, H, W·C], or [1, 1, W·C] of zeros."""
+        if not self._still:
+            return np.zeros((1, 1, self.row), np.int64)
+        total: Array = np.zeros((samples, *self.shape), np.int64)
+        for source, part in self._still:
+            total += weigh(part.op, signals[source], len(part.shape), part.peak) * self.clock.gain
+        return channel_last(total, self.shape).reshape(samples, self.grid.height, self.row)
+
+    def operands(self, signals: Mapping[int, Array]) -> list[Array]:
+        """The timed operands, contiguous [N, S, H, W, C], in single bytes where these hold them."""
+        found = []
+        for source, part in self._timed:
+            x = signals[source]
+            narrow = part.peak <= np.iinfo(np.int8).max
+            found.append(channel_last(x.astype(np.int8, copy=False) if narrow else x, part.shape))
+        return found
+
+    def settle(self, operands: list[Array], workspace: Workspace) -> None:
+        """Let every part choose its drive by a block of the first sample."""
+        for drive, x in zip(self.drives, operands, strict=True):
+            if drive.chosen is None and len(x):
+                entries = x[0] if self.clock.delays else x[:, 0]
+                # the first steps are quieter than all others
+                middle = max(0, (len(entries) - self.block) // 2)
+                block = entries[middle : middle + self.block]
+                drive.settle(block, np.zeros(self.grid.size(len(block)), self.dtype), workspace)
+
+    def fill(self, operands: list[Array], workspace: Workspace) -> Array:
+        """The currents of entries [B, H, W, C] of every timed part, in a buffer laid out as ``frame``.
+
+        Without timed parts it is one row of zeros that stands for all.
+        """
+        size = self.grid.size(len(operands[0])) if operands else self.row
+        z = workspace.take("z", size, self.dtype)
+        z[:] = 0
+        for drive, x in zip(self.drives, operands, strict=True):
+            drive.add(x, z, workspace)
+        return z
+
+    @property
+    def row(self) -> int:
+        """Neurons in a row."""
+        return self.grid.width * self.grid.channels
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        """Where the buffer of :meth:`fill` has its neurons: origin, step and pitch."""
+        return self.grid.frame if self.drives else (0, 0, 0)
+
+
+def _narrowest(low: int, high: int) -> type[np.signedinteger[Any]]:
+    """int16, int32 or int64, whichever first holds the range."""
+    for kind in (np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return kind
+    return np.int64

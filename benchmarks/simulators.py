@@ -1,0 +1,226 @@
+"""snnc's fast simulator against one ANN pass in onnxruntime and against SpikingJelly, in one run.
+
+    pip install torch==2.13.0 && pip install spikingjelly     # in an environment of its own
+    python benchmarks/simulators.py --case resnet20=MODEL.onnx:DATA.npz … --vgg 0.01,0.05,0.15
+
+DATA.npz holds `calib` and `x`. Every tool simulates the same T steps of the same samples with the same
+weights (snnc's in 8-bit integers), one after the other, in `--repeat` rounds; a ratio is taken within a
+round, and the table shows its median, least and largest value. Times are processor seconds of all threads
+of the process. Without SpikingJelly its columns stay empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import gc
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+
+import snnc
+from snnc.backends.base import Trace
+from snnc.backends.fast import kernels
+from snnc.backends.fast.engine import FastEngine
+from snnc.backends.onnx import ModelRunner
+from snnc.compiled import network_costs
+from snnc.data import inputs_of
+from snnc.driver import Request, optimise
+from snnc.ir.network import Network
+
+PRESETS = {"rate": "default", "layerwise": "layerwise", "phase": "phase"}
+
+
+@dataclasses.dataclass
+class Case:
+    """A model with its samples; ``tools`` are built in the process that runs them."""
+
+    name: str
+    model: Any
+    calibration: np.ndarray
+    samples: np.ndarray
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """Those of the command line, then the random networks."""
+    for text in arguments.case:
+        name, _, rest = text.partition("=")
+        model, _, data = rest.partition(":")
+        arrays = np.load(data)
+        yield Case(name, model, arrays["calib"], arrays["x"][: arguments.samples])
+    for rate in filter(None, arguments.vgg.split(",")):
+        import random_vgg
+
+        model, samples = random_vgg.build(float(rate))
+        yield Case(
+            f"VGG-16 shape, {float(rate):.0%}",
+            model.SerializeToString(),
+            samples,
+            samples[: arguments.samples],
+        )
+
+
+def snnc_tool(case: Case, schedule: str, steps: int, threads: int) -> tuple[Callable[[], Trace], Network]:
+    """A run of the fast engine, and the network."""
+    options = {"T": steps} if schedule != "phase" else {}
+    compiled = snnc.compile(case.model, calibration=case.calibration, preset=PRESETS[schedule], **options)
+    engine, network = FastEngine(threads=threads), compiled.network
+    inputs = {next(iter(inputs_of(network))): case.samples}
+    return lambda: engine.simulate(network, inputs), network
+
+
+def ann_tool(case: Case, threads: int) -> Callable[[], Any]:
+    """One forward pass of the model in onnxruntime."""
+    proto = onnx.load_from_string(case.model) if isinstance(case.model, bytes) else onnx.load(case.model)
+    runner = ModelRunner(proto, threads)
+    name = proto.graph.input[0].name
+    return lambda: runner.run({name: case.samples})
+
+
+def peer_tool(case: Case, steps: int, threads: int, batch: int) -> Callable[[], Any]:
+    """SpikingJelly on batches. Raises ImportError without it, Unsupported for a network it cannot express."""
+    import spikingjelly_peer
+    import torch
+
+    torch.set_num_threads(threads)
+    ann = optimise(case.model, Request(pipeline="simplify,fold-batchnorm"))
+    run = spikingjelly_peer.convert(ann, case.calibration, steps)
+    return lambda: [run(case.samples[k : k + batch]) for k in range(0, len(case.samples), batch)]
+
+
+def best_peer(case: Case, steps: int, threads: int) -> tuple[Callable[[], Any] | None, str]:
+    """SpikingJelly with whichever batch is the quickest, or why there is none."""
+    try:
+        found = {batch: peer_tool(case, steps, threads, batch) for batch in (1, 4, 16)}
+        return found[min(found, key=lambda batch: seconds(found[batch]))], ""
+    except ImportError:
+        return None, "not installed"
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Processor seconds of all threads: other processes do not count."""
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+def roof() -> float:
+    """SOPs per second of the event kernel on weights in the first cache: nothing to find, store or fire."""
+    lanes, depth, groups, events = 192, 128, 64, 512
+    weights, z = np.ones(depth * lanes, np.int8), np.zeros(lanes, np.int16)
+    rows = np.random.default_rng(0).integers(0, depth, groups * events).astype(np.uint16)
+    first, zeros = np.arange(groups + 1) * events, np.zeros(groups, np.int64)
+    kernel, targets, bounds = kernels.scatter(lanes, 1), np.zeros(1, np.int64), np.array([0, 1])
+    run = lambda: kernel(groups, rows, first, zeros, zeros, z, weights, targets, bounds, depth)  # noqa: E731
+    run()
+    return groups * events * lanes / min(seconds(run) for _ in range(20))
+
+
+def report_memory(case: Case, tool: str, arguments: argparse.Namespace) -> None:
+    """Print the MiB that a run takes on top of what is there before it; in a process of its own, on Linux."""
+    if tool == "snnc":
+        run: Callable[[], Any] = snnc_tool(case, "rate", arguments.steps, 1)[0]
+    else:
+        run = peer_tool(case, arguments.steps, 1, 1)
+    # forget what came before: freed memory, and the peak
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _resident("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    run()
+    print(_resident("VmHWM") - before)
+
+
+def _resident(field: str) -> float:
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def peak_memory(case: Case, tool: str) -> str:
+    """What :func:`report_memory` prints."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", tool, "--only", case.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{float(done.stdout.split()[-1]):.0f}" if done.returncode == 0 else "–"
+
+
+def spread(ratios: list[float]) -> str:
+    """Median, and from the least to the largest."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def measure(case: Case, schedule: str, threads: int, arguments: argparse.Namespace, most: float) -> list[str]:
+    """One row of the table."""
+    steps = arguments.steps
+    run, network = snnc_tool(case, schedule, steps, threads)
+    ann = ann_tool(case, threads)
+    peer, reason = best_peer(case, steps, threads) if schedule == "rate" else (None, "other schedule")
+    trace = run()
+    ann()
+    times: dict[str, list[float]] = {"snnc": [], "ann": [], "peer": []}
+    for _ in range(arguments.repeat):
+        for name, tool in (("snnc", run), ("ann", ann), ("peer", peer)):
+            if tool:
+                times[name].append(seconds(tool))
+    count = len(case.samples)
+    mean = {node: counts.mean(axis=0) for node, counts in trace.emitted().items()}
+    sops = network_costs(network, mean).totals.sops
+    own = min(times["snnc"]) / count
+    neurons = sum(counts[0].size for counts in trace.counts.values())
+    rate = sum(float(c.sum()) for c in mean.values()) / (neurons * (network.steps or 1))
+    cells = [case.name, schedule, str(threads), f"{rate:.1%}", f"{own * 1e3:.2f}", f"{sops / own / 1e9:.1f}"]
+    cells.append(f"{sops / own / most:.0%}")
+    cells.append(spread([own_time / one for own_time, one in zip(times["snnc"], times["ann"], strict=True)]))
+    if peer:
+        cells.append(
+            spread([one / own_time for one, own_time in zip(times["peer"], times["snnc"], strict=True)])
+        )
+    else:
+        cells.append(f"– ({reason})")
+    return cells
+
+
+HEADER = ("case", "schedule", "threads", "rate", "ms per sample", "GSOP/s", "of the roof")
+RATIOS = ("ANN passes per sample", "SpikingJelly / snnc", "MiB", "MiB SpikingJelly")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--case", action="append", default=[], metavar="NAME=MODEL:DATA")
+    parser.add_argument("--vgg", default="", metavar="RATE,…")
+    parser.add_argument("--steps", type=int, default=128)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--schedules", default="rate,layerwise,phase")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        (case,) = (case for case in cases(arguments) if case.name == arguments.only)
+        report_memory(case, arguments.memory_of, arguments)
+        return
+    most = roof()
+    print(f"roof of the event kernel: {most / 1e9:.0f} GSOP/s on one thread\n")
+    print("|", " | ".join((*HEADER, *RATIOS)), "|")
+    print("| --- | --- |" + " ---: |" * (len(HEADER) + len(RATIOS) - 2), flush=True)
+    for case in cases(arguments):
+        sizes = [peak_memory(case, tool) for tool in ("snnc", "spikingjelly")]
+        for schedule in arguments.schedules.split(","):
+            for threads in arguments.threads.split(","):
+                row = measure(case, schedule, int(threads), arguments, most)
+                print("|", " | ".join([*row, *(sizes if schedule == "rate" else ["", ""])]), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

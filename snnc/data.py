@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
+import math
+import os
 import pathlib
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, UsageError
+from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, SnncError, UsageError
+from snnc.events import Events, event_fault, extents, frame_fault
 from snnc.ir.network import Network
 from snnc.ir.ops import Input
 
@@ -30,6 +33,8 @@ DEFAULT_MEMORY = 2 << 30
 
 _SUFFIX = ".npy"
 _KINDS = "biuf"
+_MOST_ARRAYS = 1000
+_LONGEST_HEADER = 10_000
 _MOST_ROWS_CHECKED = 1 << 22
 
 
@@ -52,10 +57,16 @@ class Header:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A dataset: one array per model input, and int64 class numbers [N] if there are labels."""
+    """A dataset: one array per model input, and int64 class numbers [N] if there are labels.
 
-    inputs: dict[str, Array]
+    An input may also be something that reads an array when it is sliced.
+
+    ``expected`` are the ANN's outputs by name, [N, …], where they are known already.
+    """
+
+    inputs: Mapping[str, Any]
     labels: npt.NDArray[np.int64] | None
+    expected: dict[str, Array] | None = None
 
     @property
     def samples(self) -> int:
@@ -76,8 +87,9 @@ class ArrayFile:
             mode = path.stat().st_mode
         except FileNotFoundError:
             raise UsageError.of("SNNC0164", f"there is no file {path}") from None
-        except OSError as error:
-            raise UsageError.of("SNNC0164", f"cannot read {path}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError.of("SNNC0164", f"cannot read {path}: {reason}") from None
         if not stat.S_ISREG(mode):
             raise CompileError.of(code, f"{path} is not a regular file")
         with self._reading(), path.open("rb") as file:
@@ -94,10 +106,12 @@ class ArrayFile:
                 with self.path.open("rb") as file:
                     return {"": _header(file)}
             with zipfile.ZipFile(self.path) as archive:
-                for member in archive.namelist():
-                    if member.endswith(_SUFFIX):
-                        with archive.open(member) as stream:
-                            found[member.removesuffix(_SUFFIX)] = _header(stream)
+                members = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
+                if len(members) > _MOST_ARRAYS:
+                    raise self._error(f"holds {len(members)} arrays, more than {_MOST_ARRAYS}")
+                for member in members:
+                    with archive.open(member) as stream:
+                        found[member.removesuffix(_SUFFIX)] = _header(stream)
         return found
 
     def read(self, key: str, limit: int | None = None) -> Array:
@@ -107,6 +121,8 @@ class ArrayFile:
         """
         with self._reading():
             if not self.zipped:
+                with self.path.open("rb") as file:
+                    _header(file)
                 mapped = np.lib.format.open_memmap(self.path, mode="r")
                 return np.asarray(mapped[:limit] if mapped.ndim else mapped)
             with zipfile.ZipFile(self.path) as archive, archive.open(key + _SUFFIX) as stream:
@@ -134,25 +150,32 @@ class ArrayFile:
         """Turns whatever a damaged file makes the readers raise into a diagnostic."""
         try:
             yield
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise self._error(str(error) or "damaged file") from None
-        except (OSError, RuntimeError) as error:
-            raise self._error(f"cannot be read: {error}") from None
+        except SnncError:
+            raise
+        except Exception as error:
+            # zipfile, its decompressors and numpy let a dozen kinds of exception out
+            raise self._error(f"cannot be read: {error or type(error).__name__}") from None
 
 
 def split_key(argument: str) -> tuple[pathlib.Path, str | None]:
     """The path and the key of ``FILE[:KEY]``; a file whose name has a colon is found as it is."""
     path = pathlib.Path(argument)
-    if path.exists() or ":" not in argument:
+    # pathlib lets errors out that os.path does not, such as of a name that is too long
+    if ":" not in argument or os.path.exists(path):
         return path, None
     file, _, key = argument.rpartition(":")
     return pathlib.Path(file), key
 
 
 def calibration(
-    argument: str, network: Network, diagnostics: Diagnostics, *, max_memory: int = DEFAULT_MEMORY
+    argument: str,
+    network: Network,
+    diagnostics: Diagnostics,
+    *,
+    max_memory: int = DEFAULT_MEMORY,
+    events: Events | None = None,
 ) -> dict[str, Array]:
-    """The calibration arrays for each input of ``network``.
+    """The calibration arrays for each input of ``network``; ``events`` as in :func:`validated`.
 
     The key is the one named, else ``calib``, the input's name, or the only array. Raises UsageError for
     a missing file or key, CompileError (SNNC0123) for unfit content.
@@ -161,7 +184,7 @@ def calibration(
     file = ArrayFile(path, CALIBRATION, max_memory)
     keys = _choose(file, key, list(inputs_of(network)), ("calib",))
     arrays = {name: file.read(k) for name, k in keys.items()}
-    return validated(arrays, network, diagnostics, CALIBRATION)
+    return validated(arrays, network, diagnostics, CALIBRATION, max_memory, events)
 
 
 def evaluation(
@@ -181,7 +204,7 @@ def evaluation(
     file = ArrayFile(path, EVALUATION, max_memory)
     keys = _choose(file, key, list(inputs_of(network)), ("x",), labels="y")
     arrays = {name: file.read(k, limit) for name, k in keys.items()}
-    inputs = validated(arrays, network, diagnostics, EVALUATION)
+    inputs = validated(arrays, network, diagnostics, EVALUATION, max_memory)
     # y belongs to the array that the rules choose, not to any that the user may name
     has_labels = "y" in file.headers() and all(_labelled(file, k, name) for name, k in keys.items())
     labels = class_numbers(file.read("y", limit), len(next(iter(inputs.values())))) if has_labels else None
@@ -199,11 +222,19 @@ def inputs_of(network: Network) -> dict[str, Input]:
 
 
 def validated(
-    arrays: Mapping[str, Array], network: Network, diagnostics: Diagnostics, code: str
+    arrays: Mapping[str, Array],
+    network: Network,
+    diagnostics: Diagnostics,
+    code: str,
+    max_memory: int = DEFAULT_MEMORY,
+    events: Events | None = None,
 ) -> dict[str, Array]:
-    """The arrays as the model's dtypes, if they fit its inputs.
+    """The arrays as the model's dtypes, if they fit its inputs; events keep the type of their counts.
 
-    Raises CompileError with all problems: rank, shape, dtype, NaN, no samples, unequal lengths.
+    With ``events`` arrays may be events [N, T, …], or frames that such events add up to; for an input that is
+    coded in events they must be events, and those beyond its largest count are clipped. Raises CompileError
+    with all problems: rank, shape, dtype, NaN, no samples, unequal lengths, or more than ``max_memory``
+    bytes where they must be converted.
     """
     problems: list[Diagnostic] = []
     ready: dict[str, Array] = {}
@@ -212,9 +243,17 @@ def validated(
             problems.append(Diagnostic("error", code, f"there is no array for the input {name!r}"))
             continue
         array = np.asarray(arrays[name])
-        message = _fault(array, op)
+        if op.coding == "events":
+            message = event_fault(array, op, network.steps or 1, math.inf)
+        elif events is not None and array.shape[1:] != op.shape:
+            message = event_fault(array, op, *events)
+        else:
+            message = _fault(array, op, max_memory) or (frame_fault(array, *events) if events else "")
         if message:
             problems.append(Diagnostic("error", code, f"the array for the input {name!r} {message}"))
+            continue
+        if array.shape[1:] != op.shape:
+            ready[name] = array
             continue
         if array.dtype.kind in "iu" and np.dtype(op.dtype).kind == "f":
             span = f"{array.min()} … {array.max()}"
@@ -266,9 +305,16 @@ def _header(stream: IO[bytes]) -> Header:
     reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     if version[0] not in reader:
         raise ValueError(f"unsupported .npy version {version[0]}.{version[1]}")
-    shape, fortran, dtype = reader[version[0]](stream)
+    # numpy reads as many bytes as are announced, up to 4 GB, before it looks at them
+    size = stream.read(2 if version[0] == 1 else 4)
+    length = int.from_bytes(size, "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"its header of {length} bytes is too long")
+    shape, fortran, dtype = reader[version[0]](io.BytesIO(size + stream.read(length)))
     if dtype.hasobject:
         raise ValueError("holds Python objects (pickled), which are never read")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape {list(shape)} is negative")
     return Header(shape, fortran, dtype)
 
 
@@ -316,16 +362,18 @@ def _listing(headers: Mapping[str, Header]) -> str:
     return f"its arrays are {', '.join(shown)}" if shown else "it holds no arrays"
 
 
-def _fault(array: Array, op: Input) -> str:
+def _fault(array: Array, op: Input, max_memory: int) -> str:
     """What keeps an array from being batches of an input; empty if nothing does."""
-    wanted = ", ".join(map(str, op.shape))
     if array.shape[1:] != op.shape or not array.ndim:
         hint = "; add a batch axis in front" if array.shape == op.shape else ""
-        return f"has shape {list(array.shape)}; the model takes [N, {wanted}]{hint}"
+        return f"has shape {list(array.shape)}; the model takes [N, {extents(op)}]{hint}"
     if not len(array):
         return "holds no samples"
     if array.dtype.kind not in _KINDS:
         return f"is of type {array.dtype}, not of numbers"
+    converted = 0 if array.dtype == op.dtype else array.size * np.dtype(op.dtype).itemsize
+    if converted > max_memory:
+        return f"takes {converted} bytes as {op.dtype}, more than the limit; store it as {op.dtype}"
     if np.dtype(op.dtype).kind in "iu":
         if array.dtype.kind == "f":
             return f"is of type {array.dtype}; the model takes {op.dtype}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 Severity = Literal["error", "warning", "note"]
 
@@ -33,8 +33,13 @@ CODES: dict[str, str] = {
     "SNNC0124": "saved statistics do not fit the model or the options",
     "SNNC0125": "input values are clipped",
     "SNNC0126": "a signed population stands in for a linear edge",
+    "SNNC0127": "a calibration is left out",
     "SNNC0130": "a proof of width or exactness fails",
     "SNNC0131": "the network exceeds a limit of the target",
+    "SNNC0132": "hardware and netlist differ",
+    "SNNC0135": "the network cannot be said in the format",
+    "SNNC0136": "what an exported or imported file leaves open",
+    "SNNC0137": "the file is not a valid NIR file, or not a safe one",
     "SNNC0140": "a pass broke the network",
     "SNNC0141": "a pass broke its promise",
     "SNNC0150": "malformed IR text",
@@ -48,6 +53,8 @@ CODES: dict[str, str] = {
     "SNNC0162": "the evaluation data does not fit",
     "SNNC0163": "an optional package is missing",
     "SNNC0164": "a required file or folder is missing",
+    "SNNC0165": "a worker of a sweep is lost or cannot be used",
+    "SNNC0166": "a simulator gave no verdict",
     "SNNC0170": "a limit set by the user was missed",
     "SNNC0190": "internal error",
 }
@@ -57,6 +64,11 @@ def printable(text: str, limit: int = 200) -> str:
     """A name from a model, safe for a terminal: control, bidi and unprintable characters escaped."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return safe if len(safe) <= limit else f"{safe[: limit - 1]}…"
+
+
+def one_by_one(text: str) -> str:
+    """``text`` with a question mark for every unprintable character, so that columns stay."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +85,13 @@ class Diagnostic:
         assert self.code in CODES, self.code
 
     def __str__(self) -> str:
-        lines = [f"{self.severity}[{self.code}]: {printable(self.message, 4000)}"]
+        lines = [f"{self.severity}[{self.code}]: {printable(self.message, 1000)}"]
         if self.where:
             shown = ", ".join(printable(name) for name in self.where[:4])
             more = f" and {len(self.where) - 4} more" if len(self.where) > 4 else ""
             lines.append(f"  at: {shown}{more}")
         if self.remedy:
-            lines.append(f"  help: {printable(self.remedy, 4000)}")
+            lines.append(f"  help: {printable(self.remedy, 1000)}")
         return "\n".join(lines)
 
 
@@ -94,6 +106,9 @@ class SnncError(Exception):
         self.context = context
         parts = ([context] if context else []) + [str(d) for d in self.diagnostics]
         super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.diagnostics, self.context)
 
     @classmethod
     def of(
@@ -136,6 +151,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self.items: list[Diagnostic] = []
+        self._said: set[Diagnostic] = set()
         self._log = logging.getLogger("snnc")
 
     def error(self, code: str, message: str, *, where: Sequence[str] = (), remedy: str = "") -> None:
@@ -157,6 +173,7 @@ class Diagnostics:
             raise kind(errors)
 
     def _say(self, diagnostic: Diagnostic, level: int) -> None:
-        if diagnostic not in self.items:
+        if diagnostic not in self._said:
+            self._said.add(diagnostic)
             self.items.append(diagnostic)
             self._log.log(level, "%s", diagnostic)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from snnc.frontend.limits import Limits
 from snnc.ir.network import Network
-from snnc.ir.ops import Input, Op, Reshape, Scale, Transpose
+from snnc.ir.ops import Conv2d, Dense, Input, Op, Pool, Reshape, Scale, Transpose
 from snnc.ir.types import Shape, TensorType
 
 _LONGEST_NORMALISATION = 8
+_MEMORY = "raise --max-memory, or export the model for a smaller input"
 
 
 class Rejected(Exception):
@@ -24,21 +27,37 @@ class Builder:
     def __init__(self, name: str, limits: Limits) -> None:
         """An empty network called ``name``."""
         self.network = Network(name)
-        self._limits = limits
+        self.limits = limits
+        self._operations = 0
         # the network would infer all types anew after each edit
         self._types: dict[int, TensorType | None] = {}
+        self._unnamed: list[int] = []
 
     def add(self, op: Op, *operands: int) -> int:
         """Append ``op``; returns its number. Raises :class:`Rejected` if it does not fit its operands."""
         result = self._checked(op, operands)
+        if self.network.next_number >= self.limits.nodes:
+            raise Rejected("SNNC0104", f"so far it becomes more than {self.limits.nodes} operations")
         node = self.network.add(op, *operands)
         self._types[node] = result
+        self._unnamed.append(node)
         return node
 
     def set(self, node: int, op: Op) -> None:
         """Put ``op`` in a node's place. Raises :class:`Rejected` if it does not fit its operands."""
         self._types[node] = self._checked(op, self.network.operands(node))
         self.network.set(node, op)
+
+    def name_inner(self, tensor: str) -> None:
+        """Give the ops added since the last call that stand for no tensor of the model a source anyway.
+
+        It is ``tensor`` with a number: each population needs a source of its own.
+        """
+        for position, node in enumerate(self._unnamed):
+            op = self.network.op(node)
+            if not op.source:
+                self.set(node, op.replace(source=f"{tensor}#{position}"))
+        self._unnamed.clear()
 
     def shape(self, node: int) -> Shape:
         """The shape of a node's result, without batch axis."""
@@ -109,9 +128,23 @@ class Builder:
         if faults:
             raise Rejected("SNNC0113", "; ".join(faults))
         result = op.result(types)
-        if result is not None and result.size > self._limits.elements:
-            raise Rejected("SNNC0104", f"its result {result} exceeds {self._limits.elements} elements")
+        if result is not None:
+            self._check_cost(op, result)
         return result
+
+    def _check_cost(self, op: Op, result: TensorType) -> None:
+        limits = self.limits
+        if result.size > limits.elements:
+            raise Rejected("SNNC0104", f"its result {result} exceeds {limits.elements} elements", _MEMORY)
+        window = math.prod(op.kernel) if isinstance(op, Pool) else 1
+        if window > limits.window:
+            raise Rejected("SNNC0104", f"its window of {window} elements exceeds {limits.window}")
+        weights = math.prod(op.weight.shape[1:]) if isinstance(op, Conv2d | Dense) else 1
+        self._operations += result.size * window * weights
+        if self._operations > limits.operations:
+            raise Rejected(
+                "SNNC0104", f"up to here one sample takes more than {limits.operations} operations"
+            )
 
 
 def _unit_axes_moved(before: Shape, after: Shape) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""Converters of weighted layers: Conv, Gemm, MatMul, normalisations and arithmetic with constants."""
+"""Converters of weighted layers: Conv, ConvTranspose, Gemm, MatMul and batch normalisation."""
 
 from __future__ import annotations
 
@@ -9,43 +9,111 @@ import numpy.typing as npt
 
 from snnc.frontend.builder import Rejected
 from snnc.frontend.node import OnnxNode
-from snnc.frontend.window import resolve_pads
-from snnc.ir.constants import Constant
-from snnc.ir.ops import Add, BatchNorm, Conv2d, Dense, Scale
-from snnc.ir.types import Shape
+from snnc.frontend.window import Pads, Pair, Plane
+from snnc.ir.ops import BatchNorm, Conv2d, Dense, Pad, Slice
 
 Array = npt.NDArray[Any]
 
-_ONE, _ZERO, _MINUS_ONE = (np.asarray(value, np.float64) for value in (1, 0, -1))
-
 
 def conv(node: OnnxNode) -> int:
-    """Conv on two spatial axes, with groups, dilations and any pads."""
-    weight = node.weight(1, "weight")
-    bias = node.optional_weight(2, "bias")
-    shape = node.shape()
-    if len(shape) != 3 or weight.ndim != 4:
-        raise Rejected("SNNC0111", f"Conv of a sample of shape {list(shape)}: only 2-D convolutions")
-    kernel = node.pair("kernel_shape", 0) if node.attribute("kernel_shape") else weight.shape[2:]
+    """Conv on one or two spatial axes, with groups, dilations and any pads."""
+    plane = Plane.of(node)
+    weight = _kernel(plane, node.weight(1, "weight"))
+    kernel = plane.pair("kernel_shape", 1) if node.attribute("kernel_shape") else weight.shape[2:]
     if kernel != weight.shape[2:]:
         raise Rejected("SNNC0113", f"kernel_shape {list(kernel)} is not that of the weight {weight.shape}")
-    strides, dilations = node.pair("strides", 1), node.pair("dilations", 1)
-    return node.emit(
+    strides, dilations = plane.pair("strides", 1), plane.pair("dilations", 1)
+    return plane.emit(
         Conv2d,
-        node.tensor(),
         weight=weight,
-        bias=bias,
+        bias=node.optional_weight(2, "bias"),
         strides=strides,
-        pads=resolve_pads(node, kernel, strides, dilations),
+        pads=plane.pads(kernel, strides, dilations),
         dilations=dilations,
         groups=node.attribute("group", 1),
     )
 
 
+def _kernel(plane: Plane, weight: Array) -> Array:
+    """A weight [M, C/groups, kh, kw]; the lifted axis has extent 1."""
+    if weight.ndim != plane.axes + 2:
+        raise Rejected(
+            "SNNC0113", f"a weight of shape {list(weight.shape)} does not fit {plane.axes} spatial axes"
+        )
+    return weight if plane.axes == 2 else weight[:, :, None]
+
+
+def conv_transpose(node: OnnxNode) -> int:
+    """ConvTranspose: the convolution, with the kernel turned around, of its operand spread by the strides.
+
+    Between neighbours lie s − 1 zeros; the pads are d·(k − 1) − p, and what is negative crops.
+    """
+    plane = Plane.of(node)
+    weight = _kernel(plane, node.weight(1, "weight"))
+    groups, dilations = node.attribute("group", 1), plane.pair("dilations", 1)
+    strides, more = plane.pair("strides", 1), plane.pair("output_padding", 0)
+    if min(*strides, *dilations, groups) < 1 or min(more) < 0 or weight.shape[0] % groups:
+        raise Rejected("SNNC0113", "strides, dilations, group or output_padding do not fit")
+    reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    cut = _transposed_pads(plane, reach, strides, more)
+    before = [reach[a] - cut[a] for a in (0, 1)]
+    # spreading leaves s − 1 zeros behind the last element
+    after = [reach[a] - cut[a + 2] + more[a] - (strides[a] - 1) for a in (0, 1)]
+    spread = _cropped(node, _spread(node, plane.x, strides), before, after)
+    split = weight.reshape(groups, -1, *weight.shape[1:])
+    turned = split.transpose(0, 2, 1, 3, 4)[..., ::-1, ::-1]
+    y = node.emit(
+        Conv2d,
+        spread,
+        weight=np.ascontiguousarray(turned.reshape(-1, *turned.shape[2:])),
+        bias=node.optional_weight(2, "bias"),
+        pads=tuple(max(n, 0) for n in (*before, *after)),
+        dilations=dilations,
+        groups=groups,
+    )
+    return plane.lowered(y)
+
+
+def _transposed_pads(plane: Plane, reach: list[int], strides: Pair, more: Pair) -> Pads:
+    """What is cut off the full result: the pads, or what output_shape and auto_pad leave to choose."""
+    mode, wanted = plane.node.attribute("auto_pad", "NOTSET"), plane.node.attribute("output_shape")
+    full = [(n - 1) * s + r + 1 + o for n, s, r, o in zip(plane.extent, strides, reach, more, strict=True)]
+    if wanted:
+        extent = plane.pair("output_shape", 1)
+    elif mode in ("SAME_UPPER", "SAME_LOWER"):
+        extent = (plane.extent[0] * strides[0], plane.extent[1] * strides[1])
+    else:
+        return (0, 0, 0, 0) if mode == "VALID" else plane.quad("pads")
+    total = [f - e for f, e in zip(full, extent, strict=True)]
+    # the odd one is cut at the beginning unless SAME_UPPER; what is missing is added at the end
+    ends = [t - t // 2 if mode == "SAME_UPPER" else t // 2 if t > 0 else t for t in total]
+    return (total[0] - ends[0], total[1] - ends[1], ends[0], ends[1])
+
+
+def _spread(node: OnnxNode, x: int, strides: Pair) -> int:
+    """``x`` [C, H, W] as [C, H·s, W·s] with each element followed by s − 1 zeros."""
+    if strides == (1, 1):
+        return x
+    channels, height, width = node.builder.shape(x)
+    x = node.builder.reshape(x, (channels, height, 1, width, 1), node.origin)
+    x = node.emit(Pad, x, before=(0,) * 5, after=(0, 0, strides[0] - 1, 0, strides[1] - 1))
+    return node.builder.reshape(x, (channels, height * strides[0], width * strides[1]), node.origin)
+
+
+def _cropped(node: OnnxNode, x: int, before: list[int], after: list[int]) -> int:
+    """``x`` without what negative pads cut off."""
+    if min(*before, *after) >= 0:
+        return x
+    shape = node.builder.shape(x)
+    starts = (0, *(max(-n, 0) for n in before))
+    stops = (shape[0], *(n - max(-cut, 0) for n, cut in zip(shape[1:], after, strict=True)))
+    return node.emit(Slice, x, starts=starts, stops=stops, steps=(1, 1, 1))
+
+
 def gemm(node: OnnxNode) -> int:
     """α·x·B + β·C with constant B and C."""
-    if node.attribute("transA", 0):
-        raise Rejected("SNNC0111", "Gemm with transA = 1 mixes samples")
+    if not isinstance(node.value(0), int) or node.attribute("transA", 0):
+        raise Rejected("SNNC0111", "Gemm of a transposed or constant first operand mixes samples")
     x, b, c = node.tensor(), node.weight(1, "weight"), node.optional_weight(2, "bias")
     if b.ndim != 2:
         raise Rejected("SNNC0113", f"the weight of shape {b.shape} is not a matrix")
@@ -62,15 +130,32 @@ def _gemm_bias(c: Array, rows: int) -> Array:
 
 
 def matmul(node: OnnxNode) -> int:
-    """x·B with constant B [K, M]."""
-    if not isinstance(node.value(0), int):
-        raise Rejected("SNNC0111", "MatMul with the constant on the left mixes samples")
-    b = node.weight(1, "weight")
-    if b.ndim != 2 or len(node.shape()) != 1:
-        raise Rejected(
-            "SNNC0111", f"MatMul of {['N', *node.shape()]} and {list(b.shape)}: only [N, K] by [K, M]"
-        )
-    return node.emit(Dense, node.tensor(), weight=b.T)
+    """x·B with constant B [K, M] on the last axis, or A·x with constant A [M, K] on the one before it."""
+    left = not isinstance(node.value(0), int)
+    weight, x = node.weight(1 - left, "weight"), node.tensor(int(left))
+    shape = node.builder.shape(x)
+    while weight.ndim > 2 and weight.shape[0] == 1 and weight.ndim <= len(shape) + 1:
+        weight = weight[0]
+    if weight.ndim != 2 or len(shape) < 1 + left:
+        raise Rejected("SNNC0111", f"MatMul of {['N', *shape]} and a constant of shape {list(weight.shape)}")
+    return _product(node, x, weight if left else weight.T, len(shape) - 1 - left)
+
+
+def _product(node: OnnxNode, x: int, weight: Array, axis: int) -> int:
+    """``weight`` [M, K] applied along one axis of ``x``: a dense layer, or a 1×1 convolution."""
+    shape = node.builder.shape(x)
+    if shape[axis] != weight.shape[1]:
+        raise Rejected("SNNC0113", f"{shape[axis]} elements do not fit a weight of shape {weight.shape}")
+    if len(shape) == 1:
+        return node.emit(Dense, x, weight=weight)
+    perm = (axis, *(a for a in range(len(shape)) if a != axis))
+    front = node.builder.transpose(x, perm, node.origin)
+    moved = node.builder.shape(front)
+    plane = moved if len(moved) == 3 else (moved[0], 1, int(np.prod(moved[1:])))
+    flat = node.builder.reshape(front, plane, node.origin)
+    y = node.emit(Conv2d, flat, weight=weight[:, :, None, None])
+    y = node.builder.reshape(y, (weight.shape[0], *moved[1:]), node.origin)
+    return node.builder.transpose(y, tuple(int(a) for a in np.argsort(perm)), node.origin)
 
 
 def batch_norm(node: OnnxNode) -> int:
@@ -89,108 +174,3 @@ def batch_norm(node: OnnxNode) -> int:
     if not (parameters["variance"] + epsilon > 0).all():
         raise Rejected("SNNC0114", "the variance of a channel plus epsilon is not positive")
     return node.emit(BatchNorm, node.tensor(), epsilon=epsilon, **parameters)
-
-
-def add(node: OnnxNode) -> int:
-    """Add of tensors or of a constant; Sum adds any number of tensors."""
-    if all(isinstance(value, int) for value in node.values):
-        operands = [node.tensor(i) for i in range(len(node.values))]
-        return node.emit(Add, *operands) if len(operands) > 1 else operands[0]
-    x, c, _ = _with_constant(node)
-    return _affine(node, x, _ONE, c)
-
-
-def subtract(node: OnnxNode) -> int:
-    """Sub with a constant on either side."""
-    x, c, reversed_ = _with_constant(node)
-    return _affine(node, x, _MINUS_ONE, c) if reversed_ else _affine(node, x, _ONE, -c)
-
-
-def multiply(node: OnnxNode) -> int:
-    """Mul by a constant on either side."""
-    x, c, _ = _with_constant(node)
-    return _affine(node, x, c, _ZERO)
-
-
-def divide(node: OnnxNode) -> int:
-    """Div by a constant."""
-    x, c, reversed_ = _with_constant(node)
-    if reversed_:
-        raise Rejected("SNNC0111", "a constant divided by an activation is not linear")
-    if not c.all():
-        raise Rejected("SNNC0114", "the divisor holds zeros")
-    return _affine(node, x, 1 / c, _ZERO)
-
-
-def _with_constant(node: OnnxNode) -> tuple[int, Array, bool]:
-    """The computed operand, the constant one, and whether the constant comes first."""
-    if len(node.values) != 2:
-        raise Rejected("SNNC0111", f"{node.proto.op_type} of constants and tensors")
-    if all(isinstance(value, int) for value in node.values):
-        raise Rejected(
-            "SNNC0111",
-            f"{node.proto.op_type} of two computed tensors is not supported; only Add is",
-        )
-    reversed_ = isinstance(node.value(1), int)
-    index = int(reversed_)
-    return node.tensor(index), node.weight(1 - index, "constant"), reversed_
-
-
-def _affine(node: OnnxNode, x: int, factor: Array, offset: Array) -> int:
-    """factor·x + offset, one of them a scalar, the other varying along one axis of ``x`` at most."""
-    shape = node.builder.shape(x)
-    axis, vectors = 0, []
-    for value in (factor, offset):
-        along, vector = _along_one_axis(np.asarray(value), shape)
-        axis = along or axis
-        vectors.append(vector)
-    weight, bias = vectors
-    if axis == 0:
-        return _merged_bias(node, x, weight, bias) or node.emit(Scale, x, weight=weight, bias=_some(bias))
-    perm = (axis, *(a for a in range(len(shape)) if a != axis))
-    back = tuple(int(a) for a in np.argsort(perm))
-    front = node.builder.transpose(x, perm, node.origin)
-    scaled = node.emit(Scale, front, weight=weight, bias=_some(bias))
-    return node.builder.transpose(scaled, back, node.origin)
-
-
-def _some(bias: Array) -> Array | None:
-    return bias if bias.any() else None
-
-
-def _along_one_axis(value: Array, shape: Shape) -> tuple[int, Array]:
-    """The axis of a sample along which ``value`` varies, 0 if none, and the vector or scalar."""
-    rank = len(shape) + 1
-    full = value.reshape((1,) * (rank - value.ndim) + value.shape)
-    try:
-        fits = full.ndim == rank and np.broadcast_shapes(full.shape, (1, *shape)) == (1, *shape)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise Rejected("SNNC0113", f"a constant of shape {list(value.shape)} does not fit {['N', *shape]}")
-    axes = [axis for axis, n in enumerate(full.shape) if n > 1]
-    if not axes:
-        return 0, full.reshape(())
-    if len(axes) > 1:
-        raise Rejected(
-            "SNNC0111",
-            f"a constant of shape {list(value.shape)} varies along more than one axis",
-            "only scalars and one value per channel are supported",
-        )
-    return axes[0] - 1, full.ravel()
-
-
-def _merged_bias(node: OnnxNode, x: int, weight: Array, bias: Array) -> int | None:
-    """Make an offset the bias of the layer before, if nothing else reads that layer's result."""
-    op = node.builder.network.op(x)
-    index = 0 if isinstance(node.value(0), int) else 1
-    tensor = node.proto.input[index]
-    # an op whose source is another name is read under that name too
-    if not isinstance(op, Conv2d | Dense) or op.source != tensor or node.uses[tensor] != 1:
-        return None
-    if weight.shape or weight != 1:
-        return None
-    old = op.bias.array if op.bias is not None else np.zeros(op.weight.shape[0])
-    merged = op.replace(bias=Constant(old + bias), origin=op.origin + node.origin, source="")
-    node.builder.set(x, merged)
-    return x

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Iterable, Iterator
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, TensorProto
 
 from snnc.diagnostics import CompileError, Diagnostic
-from snnc.frontend.files import NotRegularError, read_private_part
+from snnc.files import NotRegularError, read_private_part
+from snnc.frontend.contents import tensors
 
 
-def inline_external_data(proto: ModelProto, folder: pathlib.Path | None, *, limit: int) -> None:
-    """Move external data into ``proto``; ``folder`` holds the model, None if it came as bytes.
+def inline_external_data(proto: ModelProto, model: pathlib.Path | None, *, limit: int) -> None:
+    """Move external data into ``proto``; ``model`` is the file it came from, None if it came as bytes.
 
     ``limit`` bounds the bytes read. Raises CompileError (SNNC0103, SNNC0104) with all faults found.
     """
     faults: list[Diagnostic] = []
-    for tensor in _tensors(proto):
+    for tensor in tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         try:
-            data = _read(tensor, folder, limit)
+            data = _read(tensor, model, limit)
         except _Fault as fault:
             faults.append(Diagnostic("error", fault.code, str(fault), (tensor.name,), fault.remedy))
             continue
@@ -41,14 +41,16 @@ class _Fault(Exception):
         self.remedy, self.code = remedy, code
 
 
-def _read(tensor: TensorProto, folder: pathlib.Path | None, limit: int) -> bytes:
+def _read(tensor: TensorProto, model: pathlib.Path | None, limit: int) -> bytes:
     fields = {entry.key: entry.value for entry in tensor.external_data}
-    if folder is None:
+    if model is None:
         raise _Fault(
             "the weights lie in a separate file, which a model in memory does not have",
             "pass the model's path, or save it with its weights inside",
         )
-    path = _inside(folder, fields.get("location", ""))
+    path = _inside(model.parent, fields.get("location", ""))
+    if path.exists() and path.samefile(model):
+        raise _Fault(f"its external data {path.name!r} is the model itself")
     expected = _byte_count(tensor)
     offset, length = _number(fields, "offset", 0), _number(fields, "length", expected)
     if length != expected:
@@ -103,30 +105,3 @@ def _byte_count(tensor: TensorProto) -> int:
     except (KeyError, TypeError):
         raise _Fault(f"its element type {tensor.data_type} is unknown") from None
     return math.prod(int(n) for n in tensor.dims) * item
-
-
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from _of_graph(proto.graph)
-    for function in proto.functions:
-        yield from _of_nodes(function.node)
-
-
-def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _of_nodes(graph.node)
-
-
-def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from _of_attribute(attribute)
-
-
-def _of_attribute(attribute: AttributeProto) -> Iterator[TensorProto]:
-    if attribute.HasField("t"):
-        yield attribute.t
-    yield from attribute.tensors
-    for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-        yield from _of_graph(graph)

@@ -14,6 +14,8 @@ from snnc.ir.types import Shape
 
 Dimensions = list[int | str]
 
+_ALONG_AN_AXIS = ("ArgMax", "LogSoftmax", "Softmax")
+
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
@@ -54,10 +56,25 @@ class HostTail:
     tensor: str
     nodes: tuple[NodeProto, ...]
 
-    @property
-    def activation(self) -> str:
-        """The ops in the order in which the host applies them, joined by commas."""
-        return ",".join(HOST_OPS[node.op_type] for node in self.nodes)
+    def activation(self, rank: int, opset: int) -> str:
+        """The ops in the order in which the host applies them, joined by commas.
+
+        ``rank`` counts the tensor's axes with the batch. What works on another axis than that of the
+        classes, 1, has the axis behind its name.
+        """
+        names = ",".join(_named(node, rank, opset) for node in self.nodes)
+        return names.replace("quantize,dequantize", "requantize")
+
+
+def _named(node: NodeProto, rank: int, opset: int) -> str:
+    name = HOST_OPS[node.op_type]
+    if node.op_type not in _ALONG_AN_AXIS:
+        return name
+    default = 0 if node.op_type == "ArgMax" else -1 if opset >= 13 else 1
+    axis = next((a.i for a in node.attribute if a.name == "axis"), default)
+    # before opset 13, softmax took all axes from this one together
+    whole = opset >= 13 or node.op_type == "ArgMax" or rank == 2
+    return name if axis % rank == 1 and whole else f"{name}[axis={axis}]"
 
 
 def host_tails(graph: GraphProto, uses: Counter[str]) -> list[HostTail]:

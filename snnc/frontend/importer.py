@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from typing import Literal
 
 import onnx
@@ -12,11 +13,12 @@ from onnx import ModelProto, NodeProto
 from snnc.diagnostics import Diagnostics
 from snnc.frontend import fold
 from snnc.frontend.builder import Builder, Rejected
-from snnc.frontend.converters import CONVERTERS, REMEDIES, SHAPE_KEEPING
+from snnc.frontend.converters import CONVERTERS, DOMAIN_REMEDIES, EXPORT_STANDARD, REMEDIES, SHAPE_KEEPING
+from snnc.frontend.fold_table import FOLDABLE, evaluate
 from snnc.frontend.graph import HostTail, declared_shapes, dimensions, host_tails, usage
 from snnc.frontend.limits import Limits
 from snnc.frontend.loader import DEFAULT_DOMAINS
-from snnc.frontend.node import OnnxNode, Unknown, Value, attributes, node_name
+from snnc.frontend.node import OnnxNode, Unfit, Unknown, Value, attributes, node_name
 from snnc.ir.network import Network
 from snnc.ir.ops import Input, Output
 
@@ -25,9 +27,12 @@ INPUT_DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.DOUBLE: "float64",
     onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT8: "int8",
 }
 
-Status = Literal["ok", "approximated", "unsupported"]
+_CODES = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+
+Status = Literal["ok", "approximated", "refused"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +53,23 @@ class Importer:
         self.rows: list[NodeSupport] = []
         self._graph = proto.graph
         self._diagnostics = diagnostics
-        self._limits = limits
+        self._room = limits.elements
         self._builder = Builder(name, limits)
         self._opset = max(o.version for o in proto.opset_import if o.domain in DEFAULT_DOMAINS)
         self._batch: int | None = None
         self._values: dict[str, Value] = {}
         self._initializers = {tensor.name: tensor for tensor in self._graph.initializer}
+        self._sparse = {sparse.values.name: sparse for sparse in self._graph.sparse_initializer}
         self._usage = usage(self._graph)
         self._shapes = declared_shapes(self._graph)
+        self._codes = {v.name for v in self._graph.output if v.type.tensor_type.elem_type in _CODES}
 
     def run(self) -> Network:
         """The network; it is complete only if no error was recorded."""
         tails = host_tails(self._graph, self._usage.uses)
         on_host = {node.output[0] for tail in tails for node in tail.nodes}
         for value in self._graph.input:
-            if value.name not in self._initializers:
+            if value.name not in self._initializers and value.name not in self._sparse:
                 self._input(value)
         for index, node in enumerate(self._graph.node):
             if on_host.intersection(node.output):
@@ -81,30 +88,37 @@ class Importer:
     def _input(self, value: onnx.ValueInfoProto) -> None:
         extents = dimensions(value)
         dtype = INPUT_DTYPES.get(value.type.tensor_type.elem_type)
-        self._values[value.name] = Unknown(value.name)
         if extents is None or len(extents) < 2 or dtype is None:
             kinds = ", ".join(INPUT_DTYPES.values())
-            self._diagnostics.error(
-                "SNNC0115",
-                f"the input {value.name!r} must be a tensor of {kinds} with a batch axis and a known rank",
+            self._values[value.name] = Unfit(
+                f"the input {value.name!r} must be a tensor of {kinds} with a batch axis and a known rank"
             )
             return
         batch, *sample = extents
         shape = tuple(n for n in sample if isinstance(n, int) and n > 0)
         if len(shape) < len(sample):
-            self._diagnostics.error(
-                "SNNC0115",
+            self._values[value.name] = Unfit(
                 f"the input {value.name!r} has the shape {extents}: only the batch axis may be open",
-                remedy="fix the others with onnx.tools.update_model_dims, or export with fixed sizes",
+                "fix the others with onnx.tools.update_model_dims, or export with fixed sizes",
             )
             return
-        if isinstance(batch, int):
+        # exporters write 0 and -1 for a batch of any size
+        if isinstance(batch, int) and batch > 0:
+            if batch * math.prod(shape) > self._builder.limits.elements:
+                message = f"the input {value.name!r} has the shape {extents}: its batch is too large"
+                self._values[value.name] = Unfit(message, code="SNNC0104")
+                return
+            if self._batch not in (None, batch):
+                self._values[value.name] = Unfit(
+                    f"the input {value.name!r} has {batch} samples, another input {self._batch}"
+                )
+                return
             self._batch = batch
         try:
             op = Input(name=value.name, shape=shape, dtype=dtype, source=value.name)
             self._values[value.name] = self._builder.add(op)
         except Rejected as fault:
-            self._diagnostics.error(fault.code, f"the input {value.name!r}: {fault.message}")
+            self._values[value.name] = Unfit(f"the input {value.name!r}: {fault.message}", code=fault.code)
 
     def _node(self, proto: NodeProto) -> None:
         values: list[Value | None] = []
@@ -119,7 +133,7 @@ class Importer:
         except Rejected as fault:
             reason = fault.message
             self._diagnostics.error(fault.code, reason, where=(node_name(proto),), remedy=fault.remedy)
-        self._row(proto, "unsupported", reason)
+        self._row(proto, "refused", reason)
         self._stand_in(proto, values)
 
     def _convert(self, node: OnnxNode) -> None:
@@ -128,41 +142,49 @@ class Importer:
             raise Rejected(
                 "SNNC0105",
                 f"operator {proto.op_type} of the domain {proto.domain!r} is not supported",
-                "export with standard operators only; onnx.inliner expands functions",
+                DOMAIN_REMEDIES.get(proto.domain, EXPORT_STANDARD),
             )
-        constant = self._constant(node)
-        if constant is not None:
-            self._values[proto.output[0]] = constant
+        constants = self._constants(node)
+        if constants is not None:
+            self._values.update(zip(proto.output, constants, strict=False))
             self._row(proto, "ok", "folded")
             return
         converter = CONVERTERS.get(proto.op_type)
         if converter is None:
+            unfit = next((value for value in node.values if isinstance(value, Unfit)), None)
+            if unfit is not None:
+                raise Rejected(unfit.code, unfit.reason, unfit.remedy)
             raise Rejected(
                 "SNNC0110",
                 f"operator {proto.op_type} is not supported",
                 REMEDIES.get(proto.op_type, ""),
             )
-        result = converter(node)
-        self._claim(result, proto.output[0])
-        self._values[proto.output[0]] = result
-        present = result in [value for value in node.values if isinstance(value, int)]
-        merged = node.name in self._builder.network.op(result).origin
+        results = converter(node)
+        outputs = [results] if isinstance(results, int) else results
+        for result, tensor in zip(outputs, proto.output, strict=False):
+            self._claim(result, tensor)
+            self._values[tensor] = result
+        self._builder.name_inner(proto.output[0])
+        present = outputs[0] in [value for value in node.values if isinstance(value, int)]
+        merged = node.name in self._builder.network.op(outputs[0]).origin
         self._row(proto, "ok", "no effect" if present and not merged else "")
 
-    def _constant(self, node: OnnxNode) -> fold.Array | None:
-        """The value of a node that does not depend on the input's content; None if it does."""
+    def _constants(self, node: OnnxNode) -> list[fold.Array] | None:
+        """The results of a node that does not depend on the input's content; None if it does."""
         proto, first = node.proto, node.value(0)
         if proto.op_type == "Shape" and isinstance(first, int):
             sample = self._builder.shape(first)
-            return fold.shape_of((fold.BatchSize(), *sample), attributes(proto))
-        arrays = [v for v in node.values if v is None or not isinstance(v, int | Unknown)]
+            return [fold.shape_of((fold.BatchSize(), *sample), attributes(proto))]
+        arrays = [v for v in node.values if v is None or not isinstance(v, int | Unknown | Unfit)]
         if len(arrays) < len(node.values):
             return None
         try:
             if proto.op_type == "Shape" and arrays and arrays[0] is not None:
-                return fold.shape_of(arrays[0].shape, attributes(proto))
-            if proto.op_type in fold.FOLDABLE:
-                return fold.evaluate(proto.op_type, arrays, attributes(proto), self._limits.elements)
+                return [fold.shape_of(arrays[0].shape, attributes(proto))]
+            if proto.op_type in FOLDABLE:
+                values = evaluate(proto.op_type, arrays, attributes(proto), self._room)
+                self._room -= sum(value.size for value in values)
+                return values
         except fold.FoldError as error:
             raise Rejected("SNNC0111", f"constant {proto.op_type} cannot be evaluated: {error}") from None
         raise Rejected("SNNC0110", f"operator {proto.op_type} on constants is not supported")
@@ -171,11 +193,15 @@ class Importer:
         if not name:
             return None
         if name not in self._values:
-            tensor = self._initializers.get(name)
-            if tensor is None:
-                raise Rejected("SNNC0102", f"the tensor {name!r} is never defined")
             try:
-                self._values[name] = fold.tensor_array(tensor)
+                if name in self._initializers:
+                    self._values[name] = fold.tensor_array(self._initializers[name])
+                elif name in self._sparse:
+                    dense = fold.sparse_array(self._sparse[name], self._room)
+                    self._room -= dense.size
+                    self._values[name] = dense
+                else:
+                    raise Rejected("SNNC0102", f"the tensor {name!r} is never defined")
             except fold.FoldError as error:
                 raise Rejected("SNNC0114", f"the weight {name!r} cannot be read: {error}") from None
         return self._values[name]
@@ -188,7 +214,7 @@ class Importer:
 
     def _stand_in(self, proto: NodeProto, values: list[Value | None]) -> None:
         """Give a rejected node's results a shape, so that later nodes are examined too."""
-        shapes = dict(self._shapes)
+        shapes = {name: self._shapes[name] for name in proto.output if name in self._shapes}
         # a constant has no batch axis, so it cannot be stood in for
         computed = [value for value in values if isinstance(value, int)]
         if computed and proto.op_type in SHAPE_KEEPING:
@@ -207,6 +233,9 @@ class Importer:
             return
         if isinstance(value, Unknown):
             return
+        if isinstance(value, Unfit):
+            self._diagnostics.error(value.code, value.reason, remedy=value.remedy)
+            return
         if not isinstance(value, int):
             self._diagnostics.error("SNNC0115", f"the output {tail.output!r} does not depend on the input")
             return
@@ -217,8 +246,11 @@ class Importer:
                 f"{ops} at the output {tail.output!r} is left to the host",
                 where=[node_name(node) for node in tail.nodes],
             )
-        op = Output(name=tail.output, activation=tail.activation, source=tail.tensor)
-        self._builder.add(op, value)
+        activation = tail.activation(len(self._builder.shape(value)) + 1, self._opset)
+        if not activation and tail.output in self._codes:
+            # the network's values are what the codes stand for
+            activation = "quantize"
+        self._builder.add(Output(name=tail.output, activation=activation, source=tail.tensor), value)
 
     def _row(self, proto: NodeProto, status: Status, reason: str) -> None:
         self.rows.append(NodeSupport(node_name(proto), proto.op_type, status, reason))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
+import re
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from snnc.diagnostics import CompileError, UsageError
+from snnc.files import NotRegularError, TooLargeError, read_regular
+from snnc.frontend import contents
 from snnc.frontend.external import inline_external_data
-from snnc.frontend.files import NotRegularError, TooLargeError, read_regular
 from snnc.frontend.limits import Limits
 
 OLDEST_OPSET = 7
 """Before opset 7, broadcasting, BatchNormalization and Dropout meant something else."""
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+
+_NODE = re.compile("[Nn]ame: (.*?) OpType: ")
+"""How the checker of ONNX names a node."""
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 
@@ -28,13 +34,20 @@ def load_proto(model: Source, limits: Limits) -> ModelProto:
     Raises UsageError if a path does not lead to a file, CompileError if the content is not a usable
     ONNX model (SNNC0101-0105).
     """
-    proto, folder = _parse(model, limits)
+    proto, path = _parse(model, limits)
     _check_opset(proto)
-    if len(proto.graph.node) > limits.nodes:
-        raise CompileError.of(
-            "SNNC0104", f"the model has {len(proto.graph.node)} nodes, more than {limits.nodes}"
-        )
-    inline_external_data(proto, folder, limit=limits.file_bytes - proto.ByteSize())
+    for found, what, most in (
+        (contents.nodes(proto), "nodes", limits.nodes),
+        (contents.tensors(proto), "tensors", limits.tensors),
+    ):
+        # counted no further than needed: there may be millions
+        if next(itertools.islice(found, most, None), None) is not None:
+            remedy = f"raise --max-{what} if that is meant"
+            raise CompileError.of("SNNC0104", f"the model has more than {most} {what}", remedy=remedy)
+    for name in contents.names(proto):
+        if not isinstance(name, str):
+            raise CompileError.of("SNNC0102", f"the name {name[:80]!r} is not UTF-8 text")
+    inline_external_data(proto, path, limit=limits.file_bytes - proto.ByteSize())
     _check(proto)
     return proto
 
@@ -49,10 +62,11 @@ def _parse(model: Source, limits: Limits) -> tuple[ModelProto, pathlib.Path | No
             raise CompileError.of("SNNC0104", f"the model has more than {limits.file_bytes} bytes")
         return _decode(model, "the data"), None
     path = pathlib.Path(model)
-    return _decode(_read(path, limits), str(path)), path.parent
+    return _decode(read_model(path, limits), str(path)), path
 
 
-def _read(path: pathlib.Path, limits: Limits) -> bytes:
+def read_model(path: pathlib.Path, limits: Limits) -> bytes:
+    """A model file's bytes. Raises UsageError if there is no such file, CompileError if it is too large."""
     try:
         return read_regular(path, limit=limits.file_bytes)
     except (FileNotFoundError, NotADirectoryError):
@@ -98,12 +112,19 @@ def _check_opset(proto: ModelProto) -> None:
 
 
 def _check(proto: ModelProto) -> None:
-    if proto.graph.sparse_initializer:
-        names = [sparse.values.name for sparse in proto.graph.sparse_initializer]
-        raise CompileError.of("SNNC0111", "sparse initializers are not supported", where=names)
     try:
         onnx.checker.check_model(proto)
     # the checker serialises the model, which fails above 2 GB with ValueError
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise CompileError.of("SNNC0102", f"the model is not valid ONNX: {reason}") from None
+        found = _NODE.search(reason)
+        where = (found[1],) if found else ()
+        raise CompileError.of("SNNC0102", f"the model is not valid ONNX: {reason}", where=where) from None
+    if not proto.graph.output:
+        raise CompileError.of("SNNC0115", "the model has no outputs")
+    outputs = [value.name for value in proto.graph.output]
+    for name in {name for name in outputs if outputs.count(name) > 1}:
+        raise CompileError.of("SNNC0115", f"the output {name!r} is declared more than once")
+    constant = {tensor.name for tensor in proto.graph.initializer}
+    if all(value.name in constant for value in proto.graph.input):
+        raise CompileError.of("SNNC0115", "the model has no input: all that it takes are weights")

@@ -26,8 +26,17 @@ class Unknown:
     node: str
 
 
-Value = int | Array | Unknown
-"""An ONNX tensor: a node of the network, a constant, or unknown."""
+@dataclasses.dataclass(frozen=True)
+class Unfit:
+    """A model input that cannot be an activation, and why; only what needs one complains."""
+
+    reason: str
+    remedy: str = ""
+    code: str = "SNNC0115"
+
+
+Value = int | Array | Unknown | Unfit
+"""An ONNX tensor: a node of the network, a constant, unknown, or an input of no use."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +70,8 @@ class OnnxNode:
     def tensor(self, index: int = 0) -> int:
         """An operand that is computed from the model's input: its number in the network."""
         value = self.value(index)
+        if isinstance(value, Unfit):
+            raise Rejected(value.code, value.reason, value.remedy)
         if not isinstance(value, int):
             raise Rejected(
                 "SNNC0111", f"{self.proto.op_type} needs its operand {index} computed from the input"
@@ -74,7 +85,7 @@ class OnnxNode:
     def constant(self, index: int, label: str) -> Array | None:
         """A constant operand; None if it is absent."""
         value = self.value(index)
-        if isinstance(value, int):
+        if isinstance(value, int | Unfit):
             raise Rejected(
                 "SNNC0112",
                 f"the {label} {self.proto.input[index]!r} is not constant",
@@ -97,7 +108,8 @@ class OnnxNode:
             return None
         if value.dtype == object:
             raise Rejected("SNNC0111", f"the {label} depends on the batch size")
-        real = value.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            real = value.astype(np.float64)
         if not np.isfinite(real).all():
             raise Rejected(
                 "SNNC0114",

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
 import pytest
 from frontend.onnx_models import relative_error
+
+import snnc
+from snnc.diagnostics import Diagnostics
+from snnc.frontend import inspect, load
+from snnc.ir.ops import Input
 
 CASES = [
     "densenet",
@@ -31,3 +38,46 @@ def test_a_real_model_computes_what_onnxruntime_computes(name, load_case):
 
 
 INPUT_NAMES = {"mobilenet-v1-025": ("input_dequant_Mul__64:0",)}
+
+
+@pytest.mark.slow
+def test_a_model_of_integers_in_and_out_computes_the_same_logits(shared):
+    """Pixels are cast and normalised inside; what its softmax takes is compared, not the codes after it."""
+    proto = onnx.load(shared / "models" / "coral_mobilenet_v1_0.25_128_dequant.onnx")
+    (softmax,) = (node for node in proto.graph.node if node.op_type == "Softmax")
+    del proto.graph.output[:]
+    logits = onnx.helper.make_tensor_value_info(softmax.input[0], onnx.TensorProto.FLOAT, ["N", "M"])
+    proto.graph.output.append(logits)
+    x = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
+    assert relative_error(proto, {"input": x}) <= 1e-5
+
+
+REST = (
+    "coral_mobilenet_v2_1.0_224_float",
+    "mlperftiny_ad01_autoencoder_tf2onnx",
+    "mlperftiny_vww_mobilenet025_tf2onnx",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REST)
+def test_models_without_data_compute_what_onnxruntime_computes(name, shared):
+    path = shared / "models" / f"{name}.onnx"
+    network = load(path, Diagnostics()).network
+    (op,) = (network.op(n) for n in network.of(Input))
+    x = np.random.default_rng(0).uniform(-1, 1, (1, *op.shape)).astype(np.float32)
+    assert relative_error(path, {op.name: x}) <= 1e-5
+
+
+@pytest.mark.slow
+def test_no_node_of_any_model_is_refused(shared):
+    for path in sorted((shared / "models").glob("*.onnx")):
+        rows = inspect(path, Diagnostics())
+        assert {row.status for row in rows} <= {"ok", "approximated"}, path.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["densenet_cifar10", "coral_mobilenet_v1_0.25_128_dequant", *REST[1:]])
+def test_models_compile_without_data(name, shared):
+    compiled = snnc.compile(shared / "models" / f"{name}.onnx", T=4, probe=1)
+    assert compiled.network.level == "int"

@@ -1,10 +1,11 @@
-"""Reading regular files and nothing else: a FIFO would hang, a device may never end."""
+"""Files written whole, and read if they are regular: a FIFO would hang, a device may never end."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import stat
+import tempfile
 
 
 class NotRegularError(OSError):
@@ -25,7 +26,7 @@ def read_regular(path: pathlib.Path, *, limit: int) -> bytes:
     # os.open refuses a folder with a different error on each platform
     if path.is_dir():
         raise NotRegularError("it is a folder")
-    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+    with os.fdopen(_open(path, _FLAGS), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise NotRegularError("it is not a regular file")
@@ -38,6 +39,19 @@ def read_regular(path: pathlib.Path, *, limit: int) -> bytes:
     return data
 
 
+def read_inside(folder: pathlib.Path, name: str, *, limit: int) -> bytes:
+    """The whole of the regular file ``name``, a path with slashes, if no link leads from ``folder`` to it.
+
+    Raises as :func:`read_regular`.
+    """
+    path = folder
+    for part in pathlib.PurePosixPath(name).parts:
+        path = path / part
+        if path.is_symlink():
+            raise NotRegularError(f"{part} is a symbolic link")
+    return read_regular(path, limit=limit)
+
+
 def read_private_part(path: pathlib.Path, offset: int, length: int) -> bytes:
     """``length`` bytes at ``offset`` of a regular file that has no other name.
 
@@ -46,7 +60,7 @@ def read_private_part(path: pathlib.Path, offset: int, length: int) -> bytes:
     """
     if path.is_symlink():
         raise NotRegularError("it is a symbolic link")
-    with os.fdopen(os.open(path, _FLAGS | _NO_LINK), "rb") as file:
+    with os.fdopen(_open(path, _FLAGS | _NO_LINK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise NotRegularError("it is not a regular file")
@@ -56,3 +70,34 @@ def read_private_part(path: pathlib.Path, offset: int, length: int) -> bytes:
             raise EOFError(f"bytes {offset} to {offset + length} of a file of {status.st_size}")
         file.seek(offset)
         return file.read(length)
+
+
+def _open(path: pathlib.Path, flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except ValueError:
+        raise NotRegularError("a name cannot hold NUL") from None
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Write a file completely or not at all; what is no regular file, such as a pipe, is written to.
+
+    Raises OSError.
+    """
+    if os.path.exists(path) and not path.is_file():
+        path.write_bytes(content)
+        return
+    target = path.resolve()
+    handle, partial = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".partial", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        pathlib.Path(partial).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask)
+        os.replace(partial, target)
+    except BaseException:
+        pathlib.Path(partial).unlink(missing_ok=True)
+        raise

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnc.passes.base import Pass, Promise
+from snnc.passes.calibrate_bias import CalibrateBias
+from snnc.passes.correct_over_time import CorrectOverTime
 from snnc.passes.fold_batchnorm import FoldBatchnorm
 from snnc.passes.form_projections import FormProjections
 from snnc.passes.fuse_linear import FuseLinear
@@ -17,6 +19,7 @@ from snnc.passes.legalize import Legalize
 from snnc.passes.lower_pooling import LowerPooling
 from snnc.passes.normalize_currents import NormalizeCurrents
 from snnc.passes.quantize import Quantize
+from snnc.passes.run_as import RunAs
 from snnc.passes.simplify import Simplify
 from snnc.passes.spikify import Spikify
 from snnc.spec import bind_all
@@ -34,27 +37,76 @@ PASSES: dict[str, type[Pass]] = {
         # needs the ANN as it is to be calibrated, and one weighted op on a path where possible
         Spikify,
         FormProjections,
+        # any time before quantize: a change of neurons is then part of what quantisation is measured against
+        RunAs,
         # needs projections: amplitudes move along them into the weights
         NormalizeCurrents,
         # after normalize-currents: η·θ is a share of the final threshold
         InjectTre,
         # after inject-tre: bias and η·θ are rounded once, together
         Quantize,
+        # after quantize: what it corrects is the network that will run
+        CorrectOverTime,
+        CalibrateBias,
         # last: the widths of what is emitted
         Legalize,
     )
 }
 
 _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
+_TRE = "inject-tre{eta=0.5}"
+
+
+def _currents(schedule: str = "") -> str:
+    """99.9th percentiles and weight scales for each channel, up to the integers.
+
+    Under a λ of the layer, channels of unlike range, as after depthwise convolutions, would be slow or
+    coarse.
+    """
+    return (
+        f"{_BEFORE},spikify{{{schedule}lambda=percentile,percentile=99.9,per=channel}},form-projections,"
+        f"normalize-currents,{_TRE},quantize{{per=channel}}"
+    )
+
+
+def _layers(scale: str, normalize: str, residual: str) -> str:
+    """One λ and one weight scale for each layer, as in the papers."""
+    return f"{_BEFORE},spikify{{{scale}}},form-projections,{normalize},{residual}quantize,legalize"
+
 
 PRESETS: dict[str, str] = {
-    # a λ and a weight scale for each channel: channels of unlike range, as after depthwise
-    # convolutions, would be slow or coarse under one of the layer's
-    "default": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9,per=channel}},"
-    "form-projections,normalize-currents,inject-tre{eta=0.5},quantize{per=channel},legalize",
-    # the paper's own choices: λ = max of the layer
-    "ecc": f"{_BEFORE},spikify{{lambda=max}},form-projections,normalize-currents,"
-    "inject-tre{eta=0.5},quantize,legalize",
+    "default": f"{_currents()},calibrate-bias,legalize",
+    # one threshold in a layer and any neuron: what tools that exchange NIR files take
+    "per-layer": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},form-projections,"
+    f"normalize-currents,{_TRE},run-as,quantize,calibrate-bias,legalize",
+    # networks that spike already: a NIR file in real numbers, and one that snnc wrote in integers
+    "spiking": "run-as,fuse-linear,form-projections,quantize,legalize",
+    "integer": "run-as,legalize",
+    # Wu, Yi and Huang 2022, the paper's own choices
+    "ecc": _layers("lambda=max", "normalize-currents", f"{_TRE},"),
+    # Rueckauer 2017: a percentile, weights and biases scaled to thresholds of 1
+    "weight-norm": _layers("lambda=percentile,percentile=99.9", "normalize-currents{kappa=1}", ""),
+    # Sengupta 2019: weights as they are, thresholds the largest current
+    "threshold-balance": _layers("lambda=max", "normalize-currents{theta=balanced}", ""),
+    # Han 2020 (RMP-SNN): soft reset, and thresholds a little below the largest current
+    "rmp": _layers("lambda=max,alpha=0.9", "normalize-currents{theta=balanced}", ""),
+    # Deng and Gu 2021: the largest activation, and biases shifted by θ/(2·T)
+    "deng-gu": _layers("lambda=max", "normalize-currents{kappa=1}", f"{_TRE},"),
+    # Wu 2024
+    "ftbc": f"{_currents()},correct-over-time{{error=step}},legalize",
+    # the least loss of the schedule rate at few steps
+    "low-latency": f"{_currents()},correct-over-time,legalize",
+    # the ECC authors' tool, layer by layer
+    "layerwise": f"{_currents('schedule=layerwise,')},calibrate-bias,legalize",
+    # T steps of binary weight, 2^T − 1 levels
+    "phase": f"{_currents('schedule=phase,')},calibrate-bias,legalize",
+    **{
+        # a layer has one threshold, because those of a core are few; max pools become averages
+        chip: "simplify,fold-batchnorm,lower-pooling{max=average},fuse-linear,"
+        "spikify{schedule=rate,lambda=percentile,percentile=99.9,per=channel},form-projections,"
+        f"normalize-currents,{_TRE},quantize,calibrate-bias,legalize{{target={chip}}}"
+        for chip in ("loihi", "loihi2")
+    },
 }
 
 

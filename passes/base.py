@@ -40,6 +40,10 @@ class Pass:
         """
         raise NotImplementedError
 
+    def check_options(self) -> None:
+        """Raise CompileError (SNNC0154) for options out of range; called before any pass runs."""
+        return
+
     def options(self) -> dict[str, Any]:
         """Option names as written in pipeline text, and their values."""
         return {f.name.rstrip("_"): getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -7,17 +7,23 @@ without weights has an identity projection; and all biases are summed into the p
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from snnc.diagnostics import CompileError
-from snnc.fixedpoint import Floats
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
 from snnc.ir.ops import ONE, Add, IfNeuron, Level, Readout, Scale, Weighted, has_time, merge_origins
+from snnc.ir.projections import SOURCES, paths
 from snnc.passes.base import Pass, Promise
+
+Array = npt.NDArray[Any]
+
+MOST_PROJECTIONS = 1 << 15
+"""Sums of sums without activations between them multiply projections without end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +38,22 @@ class FormProjections(Pass):
         """The network in projection form."""
         self.require_level(network)
         result = network.copy()
+        projections = 0
         for population in list(result.of(IfNeuron, Readout)):
-            _form(result, population)
+            projections += _form(result, population)
+            if projections > MOST_PROJECTIONS:
+                raise CompileError.of(
+                    "SNNC0104",
+                    f"the network has more than {MOST_PROJECTIONS} projections",
+                    where=result.op(population).origin,
+                    remedy="put activations on sums that many later sums take up",
+                )
         result.prune()
         return result
 
 
-def _form(network: Network, population: int) -> None:
+def _form(network: Network, population: int) -> int:
+    """Bring one population into projection form; returns how many projections it has."""
     op = network.op(population)
     assert isinstance(op, IfNeuron | Readout)
     (operand,) = network.operands(population)
@@ -55,39 +70,65 @@ def _form(network: Network, population: int) -> None:
     place = join.origin if isinstance(join, Add) else op.origin
     bias = op.bias.array
     projections = []
-    for term in _terms(network, operand):
+    for term, times in _terms(network, operand).items():
         weighted = network.op(term)
         if not isinstance(weighted, Weighted):
-            projections.append(network.add(Scale(weight=ONE, origin=place), term))
+            projections.append(network.add(Scale(weight=_times(ONE, times), origin=place), term))
             continue
         if weighted.bias is not None:
-            bias = np.add(*aligned(bias, weighted.bias.array))
-        projections.append(network.add(weighted.replace(bias=None), *network.operands(term)))
+            bias = np.add(*aligned(bias, float(times) * weighted.bias.array))
+        _require_source(network, term)
+        weight = _times(weighted.weight, times)
+        projections.append(network.add(weighted.replace(weight=weight, bias=None), *network.operands(term)))
     joined = projections[0]
     if len(projections) > 1:
         joined = network.add(Add(origin=place), *projections)
     origin = merge_origins(*(network.op(p) for p in projections), op)
     network.set(population, op.replace(bias=Constant(bias), origin=origin), [joined])
+    return sum(len(paths(network, p)) for p in projections)
 
 
-def _terms(network: Network, node: int) -> list[int]:
-    """The summands of a possibly nested sum, in order."""
-    if not isinstance(network.op(node), Add):
-        return [node]
-    return [term for source in network.operands(node) for term in _terms(network, source)]
+def _require_source(network: Network, term: int) -> None:
+    """Raise CompileError unless only address maps lie between a weighted op and its sources."""
+    ends = (*SOURCES, Weighted, Add)
+    for operand in network.operands(term):
+        for node in network.upstream(operand, lambda n: isinstance(network.op(n), ends)):
+            op = network.op(node)
+            if isinstance(op, Weighted | Add):
+                raise CompileError.of(
+                    "SNNC0120",
+                    "weights follow weights without a population between them",
+                    where=merge_origins(op, network.op(term)),
+                    remedy="put neurons between them, or multiply them into one",
+                )
 
 
-def aligned(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+def _terms(network: Network, node: int) -> dict[int, int]:
+    """The summands of a possibly nested sum, in order, and how often each is added: x + x is 2·x."""
+    reached = network.upstream(node, lambda n: not isinstance(network.op(n), Add))
+    times = dict.fromkeys(reached, 0) | {node: 1}
+    for join in reversed(reached):
+        if isinstance(network.op(join), Add):
+            for source in network.operands(join):
+                times[source] += times[join]
+    return {n: count for n, count in times.items() if not isinstance(network.op(n), Add)}
+
+
+def _times(weight: Constant, times: int) -> Constant:
+    return weight if times == 1 else Constant(weight.array * float(times))
+
+
+def aligned(a: Array, b: Array) -> tuple[Array, Array]:
     """Two parameters, each [], [C] or [C, H, W] and perhaps with a time axis, made to broadcast."""
     rank = max(_own_rank(a), _own_rank(b))
     return _widen(a, rank), _widen(b, rank)
 
 
-def _own_rank(value: Floats) -> int:
+def _own_rank(value: Array) -> int:
     """How many of the population's axes a parameter has; rank 2 and 4 hold a time axis."""
     return value.ndim - 1 if has_time(value) else value.ndim
 
 
-def _widen(value: Floats, rank: int) -> Floats:
+def _widen(value: Array, rank: int) -> Array:
     missing = rank - _own_rank(value)
     return value.reshape(value.shape + (1,) * missing) if value.ndim else value

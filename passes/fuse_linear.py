@@ -11,6 +11,7 @@ sum pool after conv     one convolution of extent k + (p − 1)·s and stride s�
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,12 @@ from snnc.passes.fold_batchnorm import scaled_output
 from snnc.passes.gains import operand_gain, scale_operand
 from snnc.passes.rewriting import rewrite, sole_user
 
+_FARTHEST = 256
+"""A factor is not carried through more address maps than that."""
+
+_WIDEST = 1 << 22
+"""The elements that the kernel of a pooled convolution may have: a global pool makes it enormous."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FuseLinear(Pass):
@@ -35,6 +42,11 @@ class FuseLinear(Pass):
     name: ClassVar[str] = "fuse-linear"
     promise: ClassVar[Promise] = Promise.SAME_FUNCTION
     level: ClassVar[Level] = "ann"
+
+    def require_level(self, network: Network) -> None:
+        """Linear maps are the same between populations: a network that was trained spiking has them too."""
+        if network.level != "snn":
+            super().require_level(network)
 
     def apply(self, network: Network, context: Context) -> Network:
         """The fused network."""
@@ -113,14 +125,16 @@ def factor_before_weights(network: Network, node: int) -> bool:
 def _weighted_targets(network: Network, node: int) -> set[int]:
     """The weighted ops that ``node`` reaches through address maps; empty if it reaches others too."""
     targets: set[int] = set()
-    for user in network.users(node):
+    pending, seen = list(network.users(node)), set[int]()
+    while pending:
+        user = pending.pop()
         if isinstance(network.op(user), Weighted):
             targets.add(user)
-            continue
-        further = _weighted_targets(network, user) if isinstance(network.op(user), ADDRESS_OPS) else set()
-        if not further:
+        elif isinstance(network.op(user), ADDRESS_OPS) and network.users(user) and len(seen) < _FARTHEST:
+            pending += [n for n in network.users(user) if n not in seen]
+            seen.update(network.users(user))
+        else:
             return set()
-        targets |= further
     return targets
 
 
@@ -199,6 +213,8 @@ def sum_pool_after_conv(network: Network, node: int) -> bool:
         return False
     kernel = conv.weight.array
     extent = [k + (p - 1) * s for k, p, s in zip(kernel.shape[2:], pool.kernel, conv.strides, strict=True)]
+    if math.prod(extent) * kernel.shape[0] * kernel.shape[1] > _WIDEST:
+        return False
     wide = np.zeros((*kernel.shape[:2], *extent))
     for u in range(pool.kernel[0]):
         for v in range(pool.kernel[1]):

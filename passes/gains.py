@@ -6,6 +6,7 @@ Spikes of amplitude λ, and scalings before an address map, belong into the next
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -28,23 +29,39 @@ def operand_gain(network: Network, node: int, gain_of: GainOf) -> Floats:
 
     Raises CompileError if a sum pool mixes elements of different factors.
     """
-    return _gain(network, network.operands(node)[0], gain_of)
+    drive = network.operands(node)[0]
+    reached = network.upstream(drive, lambda n: gain_of(n) is not None)
+    uses = Counter(source for n in reached if gain_of(n) is None for source in network.operands(n))
+    gains: dict[int, Floats] = {}
+    for n in reached:
+        sources = network.operands(n)
+        own = gain_of(n)
+        gains[n] = (
+            _moved(network, n, [gains[s] for s in sources]) if own is None else _spread(network, n, own)
+        )
+        # thousands of address maps must not keep an array each
+        for source in sources if own is None else ():
+            uses[source] -= 1
+            if not uses[source]:
+                del gains[source]
+    return gains[drive]
 
 
-def _gain(network: Network, node: int, gain_of: GainOf) -> Floats:
-    own = gain_of(node)
+def _spread(network: Network, node: int, own: Floats) -> Floats:
     shape = network.type(node).shape
-    if own is not None:
-        return np.broadcast_to(own.reshape(own.shape + (1,) * (len(shape) - own.ndim)), shape)
+    return np.broadcast_to(own.reshape(own.shape + (1,) * (len(shape) - own.ndim)), shape)
+
+
+def _moved(network: Network, node: int, parts: list[Floats]) -> Floats:
     op = network.op(node)
-    parts = [_gain(network, source, gain_of) for source in network.operands(node)]
     if isinstance(op, Pad):
         pairs = list(zip(op.before, op.after, strict=True))
         return np.asarray(np.pad(parts[0], pairs, constant_values=_NOTHING))
     if isinstance(op, Pool):
-        view = windows(op, parts[0], fill=_NOTHING)
-        result = view.max(axis=(-2, -1))
-        if not _uniform(view, result[..., None, None]):
+        # a window is uniform if its greatest and its least factor are one; the windows are never copied
+        least = np.where(np.isfinite(parts[0]), parts[0], np.inf)
+        result = windows(op, parts[0], fill=_NOTHING).max(axis=(-2, -1))
+        if not _uniform(result, windows(op, least, fill=np.inf).min(axis=(-2, -1))):
             raise _mixed(network, node)
         return np.asarray(result)
     return np.asarray(apply_address(op, parts, len(network.type(network.operands(node)[0]).shape)))

@@ -38,26 +38,29 @@ class InjectTre(Pass):
     eta: float = 0.5
     as_: Literal["bias", "potential"] = "bias"
 
+    def check_options(self) -> None:
+        """0 ≤ eta < 1."""
+        if not 0 <= self.eta < 1:
+            raise CompileError.of("SNNC0154", f"inject-tre needs 0 ≤ eta < 1, not {self.eta}")
+
     def apply(self, network: Network, context: Context) -> Network:
         """The network with residual elimination."""
         self.require_level(network)
-        if not 0 <= self.eta < 1:
-            raise CompileError.of("SNNC0154", f"inject-tre needs 0 ≤ eta < 1, not {self.eta}")
         result = network.copy()
         for node in network.of(IfNeuron):
             op = network.op(node)
             assert isinstance(op, IfNeuron)
             if not op.signed and not is_encoder(network, node):
-                result.set(node, self._inject(op, network.steps or 1))
+                result.set(node, self._inject(op, network.full_count))
         return result
 
-    def _inject(self, op: IfNeuron, steps: int) -> IfNeuron:
+    def _inject(self, op: IfNeuron, full: int) -> IfNeuron:
         if self.as_ == "potential":
             threshold = op.threshold.array
             # a threshold that varies in time starts with its first value
             first = threshold[0] if threshold.ndim == 2 else threshold
             return op.replace(v_init=Constant(op.v_init.array + self.eta * first))
-        extra = self.eta * op.threshold.array / steps
+        extra = self.eta * op.threshold.array / full
         return op.replace(bias=Constant(np.add(*aligned(op.bias.array, extra))))
 
 

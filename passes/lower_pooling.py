@@ -2,37 +2,46 @@
 
 Average pool: the divisor at output position p is d_p; with L the least common multiple of all d_p it is
 a sum pool of multiplicity L/d_p and a factor 1/L, exactly. Max pool commutes with any
-non-decreasing activation, so MaxPool → σ becomes σ → MaxPool and its operand is non-negative.
+non-decreasing activation, so MaxPool → σ becomes σ → MaxPool and its operand is non-negative. For
+hardware that cannot pass the busiest of several inputs, ``max=average`` puts the mean in its place.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from snnc.ir.address import sum_pool
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import AveragePool, Clip, Level, MaxPool, Relu, Scale, SumPool
+from snnc.ir.ops import AveragePool, Clip, FakeQuant, Level, MaxPool, Relu, Scale, SumPool
 from snnc.passes.base import Pass, Promise
 from snnc.passes.rewriting import rewrite, sole_user
 
 
 @dataclasses.dataclass(frozen=True)
 class LowerPooling(Pass):
-    """Average pools to sum pools and a factor; activations before max pools."""
+    """Average pools to sum pools and a factor; activations before max pools, or averages for them."""
 
     name: ClassVar[str] = "lower-pooling"
     promise: ClassVar[Promise] = Promise.SAME_FUNCTION
     level: ClassVar[Level] = "ann"
 
+    max: Literal["exact", "average"] = "exact"
+
+    def guarantee(self) -> Promise:
+        """An average in the place of a maximum is an approximation."""
+        return self.promise if self.max == "exact" else Promise.APPROXIMATE
+
     def apply(self, network: Network, context: Context) -> Network:
-        """The network without average pools."""
+        """The network without average pools, and without max pools if they become averages."""
         self.require_level(network)
-        return rewrite(network, (average_to_sum, activation_before_max))
+        result = rewrite(network, (average_to_sum, activation_before_max))
+        return result if self.max == "exact" else rewrite(result, (max_to_average, average_to_sum))
 
 
 def average_to_sum(network: Network, node: int) -> bool:
@@ -55,10 +64,29 @@ def average_to_sum(network: Network, node: int) -> bool:
     return True
 
 
+def max_to_average(network: Network, node: int) -> bool:
+    """The mean over the elements that MaxPool would compare."""
+    op = network.op(node)
+    if not isinstance(op, MaxPool):
+        return False
+    window = SumPool(kernel=op.kernel, strides=op.strides, pads=op.pads)
+    elements = sum_pool(window, np.ones((1, *network.operand_types(node)[0].shape[1:]), np.int64))
+    mean = AveragePool(
+        kernel=op.kernel,
+        strides=op.strides,
+        pads=op.pads,
+        divisors=Constant(np.maximum(elements[0], 1)),
+        origin=op.origin,
+        source=op.source,
+    )
+    network.set(node, mean)
+    return True
+
+
 def activation_before_max(network: Network, node: int) -> bool:
-    """σ(MaxPool(x)) = MaxPool(σ(x)) for σ a ReLU or clip."""
+    """σ(MaxPool(x)) = MaxPool(σ(x)) for σ a ReLU, a clip or a quantization."""
     activation = network.op(node)
-    if not isinstance(activation, Relu | Clip):
+    if not isinstance(activation, Relu | Clip | FakeQuant):
         return False
     (source,) = network.operands(node)
     pool = network.op(source)

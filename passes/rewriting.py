@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 
 from snnc.ir.network import Network
@@ -16,17 +17,21 @@ def rewrite(network: Network, rules: Sequence[Rule]) -> Network:
     changed = True
     while changed:
         changed = False
-        for node in result.nodes:
+        pending = collections.deque(result.nodes)
+        while pending:
+            node = pending.popleft()
+            first_new = result.next_number
             for rule in rules:
                 if node in result and rule(result, node):
                     changed = True
+            # what a rule adds is looked at in the same round: an op may move past thousands of others
+            pending.extend(range(first_new, result.next_number))
     result.prune()
     return result
 
 
 def sole_user(network: Network, node: int) -> int | None:
     """The one node that takes ``node``'s result, once; None if there are none or more."""
-    users = network.users(node)
-    if len(users) != 1 or network.operands(users[0]).count(node) != 1:
+    if network.use_count(node) != 1:
         return None
-    return users[0]
+    return network.users(node)[0]

@@ -19,6 +19,7 @@ from snnc.ir.ops import (
     Concat,
     Conv2d,
     Dense,
+    FakeQuant,
     Input,
     Level,
     Op,
@@ -30,6 +31,14 @@ from snnc.ir.ops import (
     merge_origins,
 )
 from snnc.passes.base import Pass, Promise
+from snnc.passes.fake_quant import drop_requantize, quantize_rectified, rectify_quantized
+from snnc.passes.layouts import (
+    layout_after_add,
+    layout_after_channelwise,
+    layout_after_concat,
+    slice_into_weights,
+    transpose_after_pad,
+)
 from snnc.passes.rewriting import rewrite, sole_user
 
 _MOVES = (Reshape, Transpose, Slice, Concat)
@@ -48,9 +57,17 @@ class Simplify(Pass):
         self.require_level(network)
         rules = (
             drop_no_op,
+            drop_requantize,
+            quantize_rectified,
+            rectify_quantized,
             merge_pair,
             transpose_into_input,
             pad_into_conv,
+            layout_after_channelwise,
+            layout_after_add,
+            layout_after_concat,
+            transpose_after_pad,
+            slice_into_weights,
             transpose_into_dense,
             unit_conv_to_dense,
             activation_before_address,
@@ -192,7 +209,9 @@ def unit_conv_to_dense(network: Network, node: int) -> bool:
 def activation_before_address(network: Network, node: int) -> bool:
     """σ(P·x) is P·σ(x) for an element-wise σ and an address map P without padding."""
     activation = network.op(node)
-    if not isinstance(activation, Relu | Clip):
+    if not isinstance(activation, Relu | Clip | FakeQuant):
+        return False
+    if isinstance(activation, FakeQuant) and activation.scale.shape:
         return False
     (source,) = network.operands(node)
     move = network.op(source)

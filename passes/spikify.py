@@ -10,8 +10,9 @@ model's own statistics (docs/calibration.md).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,11 +20,13 @@ from snnc.diagnostics import CompileError
 from snnc.fixedpoint import Floats
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
-from snnc.ir.network import Network, Schedule
+from snnc.ir.network import Network
 from snnc.ir.ops import (
+    ZERO,
     Add,
     Clip,
     Concat,
+    FakeQuant,
     IfNeuron,
     Input,
     Level,
@@ -35,11 +38,15 @@ from snnc.ir.ops import (
     Relu,
     Weighted,
 )
+from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
+
+MOST_EVENTS = 127
+"""The most events that an input can count in one step."""
 
 CHANNEL_FLOOR = 1 / 32
 """No channel's λ is less than this share of its layer's: one dead channel would ruin the scale."""
@@ -47,32 +54,43 @@ CHANNEL_FLOOR = 1 / 32
 
 @dataclasses.dataclass(frozen=True)
 class Spikify(Pass):
-    """ReLU and clip to IF populations with thresholds from calibration; sets T and the schedule."""
+    """ReLU and clip to IF populations with thresholds from calibration; sets T and the schedule.
+
+    T is 128 unless given, and 8 under ``phase``. ``alpha`` scales λ: with less than 1, thresholds are lower
+    and neurons fire more (RMP-SNN, Han 2020: 0.8 or 0.9 of the maximum).
+    """
 
     name: ClassVar[str] = "spikify"
     promise: ClassVar[Promise] = Promise.CLIPPED_RATES
     level: ClassVar[Level] = "ann"
 
-    T: int = 128
+    T: int | None = None
     schedule: Schedule = "rate"
     lambda_: Literal["max", "percentile", "mse"] = "percentile"
     percentile: float = 99.9
     per: Literal["layer", "channel"] = "layer"
-    input: Literal["current", "rate"] = "current"
+    alpha: float = 1.0
+    input: Literal["current", "rate", "events"] = "current"
+    max_count: int = 15
 
     def apply(self, network: Network, context: Context) -> Network:
         """The spiking network, in the ANN's units."""
         self.require_level(network)
-        self._check_options()
         result = network.copy()
         activations_to_host(result)
+        if self.input == "current":
+            quantize_inputs(result)
         signed = linear_edges(result)
+        refuse_shapes(result, [*result.of(Relu, Clip), *signed])
         scales = self._scales(result, [*result.of(Relu, Clip), *signed], context)
-        result.steps, result.schedule = self.T, self.schedule
+        result.steps, result.schedule = self.steps, self.schedule
+        scales |= {n: quantized_by_model(result, n) for n in result.of(FakeQuant)}
         for node in list(result.of(Input)):
             self._encode(result, node, context)
-        for node in result.of(Relu, Clip):
-            result.set(node, _population(result.op(node), scales[node]))
+        for node in list(result.of(Relu, Clip, FakeQuant)):
+            op = result.op(node)
+            signed_codes = isinstance(op, FakeQuant) and op.low < 0
+            result.set(node, _population(op, scales[node], signed=signed_codes))
         for node in signed:
             carry_signed(result, node, scales[node], context)
         refuse_mixed_concats(result)
@@ -82,18 +100,43 @@ class Spikify(Pass):
             read_out(result, node)
         return result
 
-    def _check_options(self) -> None:
-        if self.T < 1 or not 0 < self.percentile <= 100:
+    @property
+    def steps(self) -> int:
+        """T, by default that of the schedule."""
+        return DEFAULT_STEPS[self.schedule] if self.T is None else self.T
+
+    def check_options(self) -> None:
+        """T ≥ 1, at most 16 and no events under ``phase``; a percentile in (0, 100]; a count ≥ 1."""
+        if self.steps < 1 or not 0 < self.percentile <= 100:
             raise CompileError.of(
                 "SNNC0154", f"spikify needs T ≥ 1 and 0 < percentile ≤ 100, not {self.T}, {self.percentile}"
             )
+        if not 0 < self.alpha < math.inf:
+            raise CompileError.of("SNNC0154", f"spikify needs alpha > 0, not {self.alpha}")
+        if self.schedule == "phase" and self.steps > MOST_PHASES:
+            raise CompileError.of(
+                "SNNC0154",
+                f"phase takes at most {MOST_PHASES} steps, not {self.steps}: they count 2^T − 1 levels",
+                remedy="--T 8 has as many levels as 255 steps of another schedule",
+            )
+        if self.schedule == "phase" and self.input == "events":
+            raise CompileError.of(
+                "SNNC0154",
+                "events do not count 2^(T−k) at step k, as spikes do under phase",
+                remedy="use the schedule rate or layerwise",
+            )
+        if not 1 <= self.max_count <= MOST_EVENTS:
+            message = f"max_count must lie within 1 and {MOST_EVENTS}, not {self.max_count}"
+            raise CompileError.of("SNNC0154", message)
 
     def _scales(self, network: Network, nodes: Sequence[int], context: Context) -> dict[int, Floats]:
         """λ of every population to be, rounded up to 12 bits so that all machines agree."""
         options = {k: v for k, v in self.options().items() if k in ("lambda", "percentile", "per")}
         if self.lambda_ == "mse":
-            options["levels"] = self.T
+            options["levels"] = full_count(self.schedule, self.steps)
         saved = context.saved("lambda")
+        if not nodes:
+            return {}
         if saved is not None:
             raw = _from_file(network, nodes, saved, options)
         else:
@@ -101,7 +144,7 @@ class Spikify(Pass):
         rounded = {n: _usable(network, n, round_up(value), context) for n, value in raw.items()}
         values = {network.op(n).source: rounded[n].tolist() for n in nodes}
         context.save("lambda", {"options": options, "values": values})
-        return {n: _clipped(network.op(n), value) for n, value in rounded.items()}
+        return {n: _clipped(network.op(n), self.alpha * value) for n, value in rounded.items()}
 
     def _measure(self, network: Network, nodes: Sequence[int], context: Context) -> dict[int, Floats]:
         channel = self.per == "channel"
@@ -118,25 +161,42 @@ class Spikify(Pass):
         if self.lambda_ == "max":
             return histogram.percentile(100)
         if self.lambda_ == "mse":
-            return histogram.quantization_optimum(self.T)
+            return histogram.quantization_optimum(full_count(self.schedule, self.steps))
         return histogram.percentile(self.percentile)
 
+    def _require_counts(self, op: Input, context: Context) -> None:
+        """Raise CompileError unless calibration data show that events can say what the ANN takes."""
+        span = input_range(op, context) if context.has_data or context.saved(f"input:{op.name}") else None
+        if span is None or span.low < 0 or not span.integer:
+            raise CompileError.of(
+                "SNNC0115",
+                f"events on input {op.name!r} need calibration data that are counts, whole and not negative",
+                remedy="give --calib with events [N, T, …] or their sums; scale raw counts by --scale",
+            )
+        context.save(f"input:{op.name}", span._asdict())
+
     def _encode(self, network: Network, node: int, context: Context) -> None:
-        """Constant current, or an IF encoder with θ = λ₀ = max x and V(0) = λ₀/2."""
+        """Constant current, events, or an IF encoder with θ = λ₀ = max x and V(0) = λ₀/2."""
         op = network.op(node)
         assert isinstance(op, Input)
+        if self.input == "events":
+            self._require_counts(op, context)
+            # N events stand for N: an ANN takes their number, and λ₀ = N
+            amplitude = float(full_count(self.schedule, self.steps))
+            network.set(node, op.replace(coding="events", max_count=self.max_count, amplitude=amplitude))
+            return
         network.set(node, op.replace(coding="current"))
         if self.input == "current":
             return
-        low, high, integer = input_range(op, context)
-        context.save(f"input:{op.name}", {"low": low, "high": high, "integer": integer})
-        if low < 0 or high <= 0:
+        span = input_range(op, context)
+        context.save(f"input:{op.name}", span._asdict())
+        if span.low < 0 or span.high <= 0:
             raise CompileError.of(
                 "SNNC0115",
                 f"rate coding of input {op.name!r} needs calibration data that are not negative",
                 remedy="give --calib, or use --input current",
             )
-        unit = Constant(round_up(np.asarray(high)))
+        unit = Constant(round_up(np.asarray(span.high)))
         encoder = IfNeuron(
             threshold=unit, amplitude=unit, unit=unit, v_init=Constant(unit.array / 2), source=op.name
         )
@@ -154,11 +214,24 @@ def activations_to_host(network: Network) -> None:
         assert isinstance(output, Output)
         (source,) = network.operands(node)
         op = network.op(source)
-        if isinstance(op, Relu | Clip) and network.users(source) == (node,):
-            name = "relu" if isinstance(op, Relu) else f"clip{op.maximum:g}"
+        if isinstance(op, Relu | Clip | FakeQuant) and network.users(source) == (node,):
+            name = "relu" if isinstance(op, Relu) else "requantize"
+            if isinstance(op, Clip):
+                name = f"clip{op.maximum:g}"
             names = f"{name},{output.activation}" if output.activation else name
             network.set(node, output.replace(activation=names), network.operands(source))
             network.remove(source)
+
+
+def quantize_inputs(network: Network) -> None:
+    """What quantizes an input in the model becomes the input's own codes."""
+    for node in list(network.of(Input)):
+        users = network.users(node)
+        quant = network.op(users[0]) if len(users) == 1 else None
+        if isinstance(quant, FakeQuant) and not quant.scale.shape:
+            op = network.op(node).replace(scale=float(quant.scale.array), codes=(quant.low, quant.high))
+            network.set(node, op)
+            network.bypass(users[0])
 
 
 def linear_edges(network: Network) -> list[int]:
@@ -171,7 +244,7 @@ def linear_edges(network: Network) -> list[int]:
 
 
 def _needs_population(user: Op) -> bool:
-    return not isinstance(user, Relu | Clip | Add | Output | IfNeuron)
+    return not isinstance(user, Relu | Clip | FakeQuant | Add | Output | IfNeuron)
 
 
 def carry_signed(network: Network, node: int, scale: Floats, context: Context) -> None:
@@ -182,14 +255,47 @@ def carry_signed(network: Network, node: int, scale: Floats, context: Context) -
         "a linear edge is carried by a signed population; the loss is in the report",
         where=op.origin,
     )
-    neuron = _population(op, scale).replace(signed=True, v_init=Constant(scale / 2))
+    neuron = _population(op, scale, signed=True)
     inserted = network.add(neuron, node)
     network.redirect(node, inserted, keep=[inserted])
 
 
-def _population(op: Op, scale: Floats) -> IfNeuron:
+def quantized_by_model(network: Network, node: int) -> Floats:
+    """λ of an activation that the model itself quantizes: its scale times its greatest code.
+
+    Codes of both signs are kept exactly where N is their number of levels: λ is then N steps wide.
+    """
+    op = network.op(node)
+    assert isinstance(op, FakeQuant)
+    levels = op.high - op.low
+    return np.asarray(op.scale.array * levels if levels == network.full_count else op.top, np.float64)
+
+
+def _population(op: Op, scale: Floats, *, signed: bool) -> IfNeuron:
     unit = Constant(scale)
-    return IfNeuron(threshold=unit, amplitude=unit, unit=unit, origin=op.origin, source=op.source)
+    start = Constant(scale / 2) if signed else ZERO
+    return IfNeuron(
+        threshold=unit,
+        amplitude=unit,
+        unit=unit,
+        v_init=start,
+        signed=signed,
+        origin=op.origin,
+        source=op.source,
+    )
+
+
+def refuse_shapes(network: Network, nodes: Sequence[int]) -> None:
+    """Raise CompileError unless every population to be is [C] or [C, H, W]."""
+    for node in nodes:
+        shape = network.type(node).shape
+        if len(shape) not in (1, 3):
+            raise CompileError.of(
+                "SNNC0120",
+                f"a population of shape {list(shape)} is neither [C] nor [C, H, W]",
+                where=network.op(node).origin,
+                remedy="flatten the tensor or give it two spatial axes",
+            )
 
 
 def refuse_mixed_concats(network: Network) -> None:
@@ -234,7 +340,7 @@ def amplitude_of(network: Network, node: int) -> Floats | None:
     op = network.op(node)
     if isinstance(op, IfNeuron | MaxGate):
         return op.amplitude.array
-    return np.ones(()) if isinstance(op, Input) else None
+    return np.asarray(op.amplitude) if isinstance(op, Input) else None
 
 
 def read_out(network: Network, node: int) -> None:
@@ -264,16 +370,29 @@ def _clipped(op: Op, scale: Floats) -> Floats:
 
 
 def _from_file(
-    network: Network, nodes: Sequence[int], saved: dict[str, object], options: dict[str, object]
+    network: Network, nodes: Sequence[int], saved: Any, options: dict[str, object]
 ) -> dict[int, Floats]:
-    values = saved["values"]
-    assert isinstance(values, dict)
-    missing = [network.op(n).source for n in nodes if network.op(n).source not in values]
-    if missing or saved["options"] != options:
-        what = f"lack {missing[0]!r}" if missing else f"were made with {saved['options']}, not {options}"
+    values = saved.get("values") if isinstance(saved, dict) else None
+    if not isinstance(values, dict):
+        values, saved = {}, {}
+    found = {n: _fitting(values.get(network.op(n).source), network.type(n).shape[0]) for n in nodes}
+    missing = [network.op(n).source for n, scale in found.items() if scale is None]
+    if missing or saved.get("options") != options:
+        made = saved.get("options")
+        what = f"lack {missing[0]!r}" if missing else f"were made with {made}, not {options}"
         raise CompileError.of(
             "SNNC0124",
             f"the saved statistics {what}",
             remedy="calibrate again with --calib, or give the options they were made with",
         )
-    return {n: np.asarray(values[network.op(n).source], np.float64) for n in nodes}
+    return {n: scale for n, scale in found.items() if scale is not None}
+
+
+def _fitting(value: object, channels: int) -> Floats | None:
+    """A saved λ if it is one number, or one for each channel, none of them negative."""
+    try:
+        scale = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return None
+    fits = scale.shape in ((), (channels,)) and bool((np.isfinite(scale) & (scale >= 0)).all())
+    return scale if fits else None

@@ -8,23 +8,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snnc import synthetic
 from snnc.backends.onnx import AnnRunner
 from snnc.diagnostics import CompileError, Diagnostics
-from snnc.estimate import Gaussian, PerChannel, estimate
-from snnc.ir.context import R
+from snnc.estimate import Gaussian, Largest, PerChannel, estimate
+from snnc.ir.context import Adjust, R
 from snnc.ir.network import Network
-from snnc.ir.statistics import Extremes
+from snnc.ir.ops import Input
+from snnc.ir.statistics import Extremes, Histogram
+from snnc.tune import tune
 
 Array = npt.NDArray[Any]
 
 LARGEST_BATCH = 64
+_IMAGE_BYTES = 128
+"""What making a synthetic image takes for each element: its complex spectrum, there and back."""
 
 
 class CompileContext:
     """What passes may ask for (see :class:`snnc.ir.context.Context`).
 
     ``calibration`` holds one array per input in the user's layout, None without data; ``saved`` the
-    statistics of an earlier compilation. ``statistics`` collects those of this one.
+    statistics of an earlier compilation. ``statistics`` collects those of this one, ``reduced`` the
+    reducers of the ANN's activations; contexts on the same data may share it.
     """
 
     def __init__(
@@ -34,13 +40,16 @@ class CompileContext:
         saved: Mapping[str, Any] | None = None,
         max_memory: int = 1 << 30,
         threads: int = 1,
+        input_range: tuple[float, float] | None = None,
     ) -> None:
-        """``max_memory`` bounds the bytes of one batch of activations."""
+        """``max_memory`` bounds the bytes of one batch; ``input_range`` is what inputs span without data."""
         self.diagnostics = diagnostics
         self.calibration = calibration
         self.max_memory = max_memory
         self.threads = threads
+        self.input_range = input_range
         self.statistics: dict[str, Any] = {}
+        self.reduced: dict[tuple[str, str], dict[int, Any]] = {}
         self.imported: Network | None = None
         self._saved = saved
 
@@ -52,19 +61,30 @@ class CompileContext:
     def activations(self, network: Network, taps: Sequence[int], make: Callable[[], R]) -> dict[int, R]:
         """Stream the calibration data through an ann-level network; one reducer per tap."""
         assert self.calibration is not None
+        key = getattr(make(), "key", None)
+        if key is None:
+            return self._stream(self.calibration, network, taps, make)
+        own: dict[int, R] = self.reduced.setdefault((network.fingerprint(), key), {})
+        if missing := [tap for tap in taps if tap not in own]:
+            own |= self._stream(self.calibration, network, missing, make)
+        return {tap: own[tap] for tap in taps}
+
+    def _stream(
+        self, data: Mapping[str, Array], network: Network, taps: Sequence[int], make: Callable[[], R]
+    ) -> dict[int, R]:
         reducers = {tap: make() for tap in taps}
         if not taps:
             return reducers
         runner = AnnRunner(network, taps, self.threads)
         batch = self._batch(network)
-        samples = len(next(iter(self.calibration.values())))
+        samples = len(next(iter(data.values())))
         for start in range(0, samples, batch):
-            part = {name: np.asarray(x[start : start + batch]) for name, x in self.calibration.items()}
+            part = {name: np.asarray(x[start : start + batch]) for name, x in data.items()}
             for tap, values in runner.run(part).items():
                 if not np.isfinite(values).all():
                     raise CompileError.of(
                         "SNNC0123",
-                        "the activations on the calibration data are not finite",
+                        "the activations are not finite on the data they are calibrated with",
                         where=network.op(tap).origin,
                         remedy="check the data's range and the model's weights",
                     )
@@ -73,20 +93,50 @@ class CompileContext:
 
     def estimate(
         self, network: Network, nodes: Sequence[int], *, per_channel: bool
-    ) -> Mapping[int, Gaussian | PerChannel]:
-        """Data-free distributions, with a warning."""
+    ) -> Mapping[int, Gaussian | PerChannel | Largest]:
+        """Data-free distributions, with a warning: from batch norms, elsewhere from synthetic images."""
+        imported = self.imported or network
+        known = estimate(imported, network, nodes, per_channel=per_channel)
+        rest = [node for node in nodes if node not in known]
+        size = max(network.type(n).size for n in network.of(Input))
+        samples = min(synthetic.SAMPLES, max(1, self.max_memory // (_IMAGE_BYTES * size)))
+        images = synthetic.images(network, self.input_range, samples)
+        reducers = self._stream(images, network, rest, Histogram)
+        found: dict[int, Gaussian | PerChannel | Largest] = dict(known)
+        for node in rest:
+            channels = network.type(node).shape[0] if per_channel else 1
+            found[node] = Largest(np.full(channels, reducers[node].percentile(100)))
+        sources = [(len(known), "batch norms"), (len(rest), "synthetic images")]
+        used = " and ".join(f"{count} from {what}" for count, what in sources if count)
         self.diagnostics.warning(
             "SNNC0122",
-            "no calibration data: thresholds are estimated from the model's own statistics",
+            f"no calibration data: thresholds are estimated, {used}",
             remedy="give --calib with a few hundred training samples; evaluate measures the loss",
         )
-        return estimate(self.imported or network, network, nodes, per_channel=per_channel)
+        return found
+
+    def tune(self, network: Network, adjust: Adjust, samples: int) -> Network:
+        """The network with its populations and readouts adjusted one after the other."""
+        assert self.calibration is not None
+        if self.imported is None:
+            raise CompileError.of(
+                "SNNC0155",
+                "calibration of a spiking network needs the ANN that it is compared with",
+                remedy="begin the pipeline with the ONNX model",
+            )
+        few = {name: np.asarray(x[:samples]) for name, x in self.calibration.items()}
+        return tune(network, self.imported, few, adjust, self.threads)
 
     def input_extremes(self, name: str) -> Extremes | None:
-        """What the calibration data of an input span."""
-        if self.calibration is None:
-            return None
+        """What the calibration data of an input span, or the range that it was declared to have."""
         extremes = Extremes()
+        if self.calibration is None:
+            if self.input_range is None:
+                return None
+            # as if every value in the range had been seen as often
+            extremes.update(np.linspace(*self.input_range, 257))
+            extremes.integer = False
+            return extremes
         array = self.calibration[name]
         for start in range(0, len(array), LARGEST_BATCH):
             extremes.update(np.asarray(array[start : start + LARGEST_BATCH]))

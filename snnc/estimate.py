@@ -1,22 +1,23 @@
-"""Distributions of activations without data, from the model's own parameters.
+"""Distributions of activations without data, from batch-norm parameters.
 
-Every channel of a tensor is taken as Gaussian with mean μ and variance v, and elements as independent:
+Training fitted every batch norm to its input, so what leaves it has mean β and variance γ² per channel,
+whatever comes in. Taken as Gaussian, elements as independent:
 
-    input               μ = 0, v = 1 (a normalised image); uniform on 0…255 for uint8
-    batch norm          μ = β, v = γ²: what training made it, whatever comes in
-    weights             μ' = W·μ + b, v' = W²·v
+    batch norm          μ = β, v = γ²
     ReLU                μ' = μ·Φ(μ/σ) + σ·φ(μ/σ), E[x²] = (μ² + v)·Φ(μ/σ) + μ·σ·φ(μ/σ)
     sums, sum pools     means and variances add
     max pool            μ' = μ + σ, v' = v
 
-Without batch norm the weights' own second moments carry v from layer to layer. A layer's percentile is
-that of the mixture of its channels. See docs/calibration.md.
+Weights forget it: behind a convolution without a batch norm nothing is known, and the layer is measured
+on synthetic images instead. A layer's percentile is that of the mixture of its channels. See
+docs/calibration.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ from snnc.ir.ops import (
     Clip,
     Conv2d,
     Dense,
-    Input,
+    FakeQuant,
     MaxPool,
     Op,
     Relu,
@@ -45,6 +46,10 @@ CERTAINTY = 1e-6
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+def _share(percent: float) -> float:
+    return min(percent / 100, 1 - CERTAINTY)
+
+
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
     """Mean and variance of each element, [C], or [C, H, W] inside an address map."""
@@ -54,7 +59,7 @@ class Gaussian:
 
     def percentile(self, percent: float) -> Floats:
         """The λ below which ``percent`` % of the magnitudes max(0, x) lie, in [1] for the mixture."""
-        share = min(percent / 100, 1 - CERTAINTY)
+        share = _share(percent)
         deviation = np.sqrt(np.maximum(self.variance, 1e-30))
 
         def below(x: float) -> float:
@@ -70,63 +75,74 @@ class Gaussian:
 
 
 @dataclasses.dataclass(frozen=True)
+class Largest:
+    """What a layer reached on synthetic images; no channel of it is trusted to have shown its range."""
+
+    value: Floats
+
+    def percentile(self, percent: float) -> Floats:
+        """The largest magnitude of the layer, whatever share is asked for."""
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
 class PerChannel:
     """A Gaussian whose percentile is taken of every channel by itself, [C]."""
 
     whole: Gaussian
 
     def percentile(self, percent: float) -> Floats:
-        """One λ per channel."""
-        pairs = zip(self.whole.mean, self.whole.variance, strict=True)
-        return np.concatenate([Gaussian(np.array([m]), np.array([v])).percentile(percent) for m, v in pairs])
+        """One λ per channel: max(0, μ + σ·Φ⁻¹(share))."""
+        quantile = statistics.NormalDist().inv_cdf(_share(percent))
+        return np.maximum(self.whole.mean + np.sqrt(np.maximum(self.whole.variance, 1e-30)) * quantile, 0.0)
 
 
 def estimate(
     imported: Network, network: Network, nodes: Sequence[int], *, per_channel: bool
 ) -> dict[int, Gaussian | PerChannel]:
-    """The distribution before the ReLU of each node of ``network``, and of a linear node itself.
+    """The distribution before the ReLU of each of ``nodes``, and of a linear node itself, where known.
 
-    ``imported`` is the model before any pass: it still has its batch norms, so its tensors are preferred
-    where ``source`` leads to them.
+    ``imported`` is the model before any pass, which still has its batch norms; the nodes of ``network``
+    are found in it by ``source``.
     """
     before = before_activation(imported)
-    now = before_activation(network)
     origin = {imported.op(n).source: n for n in imported.nodes}
     found: dict[int, Gaussian | PerChannel] = {}
     for node in nodes:
-        twin = origin.get(network.op(node).source.partition("#")[0])
-        same = twin is not None and before[twin].mean.shape == now[node].mean.shape
-        whole = before[twin] if twin is not None and same else now[node]
-        found[node] = PerChannel(whole) if per_channel else whole
+        source = network.op(node).source
+        # what passes add to a tensor's name stands behind #
+        twin = origin.get(source, origin.get(source.partition("#")[0]))
+        whole = before.get(twin) if twin is not None else None
+        if whole is not None and whole.mean.shape == network.type(node).shape[:1]:
+            found[node] = PerChannel(whole) if per_channel else whole
     return found
 
 
 def before_activation(network: Network) -> dict[int, Gaussian]:
-    """Every node's distribution; that of an activation is its operand's."""
+    """The distribution of every node that batch norms tell of; that of an activation is its operand's."""
     after: dict[int, Gaussian] = {}
     shown: dict[int, Gaussian] = {}
     for node in network.nodes:
-        operands = [after[s] for s in network.operands(node)]
-        after[node] = _moments(network, node, operands)
-        shown[node] = operands[0] if isinstance(network.op(node), Relu | Clip) else after[node]
+        operands = [after[s] for s in network.operands(node) if s in after]
+        known = len(operands) == len(network.operands(node)) > 0
+        if isinstance(network.op(node), BatchNorm) or known:
+            found = _moments(network, node, operands)
+            if found is not None:
+                after[node] = found
+                shown[node] = operands[0] if isinstance(network.op(node), Relu | Clip | FakeQuant) else found
     return shown
 
 
-def _moments(network: Network, node: int, x: list[Gaussian]) -> Gaussian:
+def _moments(network: Network, node: int, x: list[Gaussian]) -> Gaussian | None:
     op = network.op(node)
     match op:
-        case Input():
-            channels = network.type(node).shape[:1]
-            if op.dtype == "uint8":
-                return Gaussian(np.full(channels, 127.5), np.full(channels, 255.0**2 / 12))
-            return Gaussian(np.zeros(channels), np.ones(channels))
         case BatchNorm():
             return Gaussian(op.beta.array, op.gamma.array**2)
         case Conv2d() | Dense() | Scale():
-            return _weighted(op, x[0])
+            return None
         case Add():
             return Gaussian(np.sum([g.mean for g in x], axis=0), np.sum([g.variance for g in x], axis=0))
-        case Relu() | Clip():
+        case Relu() | Clip() | FakeQuant():
             return _rectified(x[0], op)
         case AveragePool():
             size = op.kernel[0] * op.kernel[1]
@@ -138,25 +154,9 @@ def _moments(network: Network, node: int, x: list[Gaussian]) -> Gaussian:
     return x[0]
 
 
-def _weighted(op: Conv2d | Dense | Scale, x: Gaussian) -> Gaussian:
-    weight = op.weight.array
-    bias = op.bias.array if op.bias is not None else np.zeros(())
-    if bias.ndim == 3:
-        bias = bias.mean(axis=(1, 2))
-    if isinstance(op, Scale):
-        return Gaussian(weight * x.mean + bias, weight**2 * x.variance)
-    if isinstance(op, Dense):
-        return Gaussian(weight @ x.mean + bias, weight**2 @ x.variance)
-    grouped = weight.reshape(op.groups, -1, *weight.shape[1:])
-
-    def pass_on(kernel: Floats, value: Floats) -> Floats:
-        per_input = kernel.sum(axis=(3, 4))
-        return np.asarray(np.einsum("gmc,gc->gm", per_input, value.reshape(op.groups, -1)).reshape(-1))
-
-    return Gaussian(pass_on(grouped, x.mean) + bias, pass_on(grouped**2, x.variance))
-
-
 def _rectified(x: Gaussian, op: Op) -> Gaussian:
+    if isinstance(op, FakeQuant) and op.low < 0:
+        return x
     deviation = np.sqrt(np.maximum(x.variance, 1e-30))
     ratio = x.mean / deviation
     share = 0.5 * (1 + _erf(ratio / math.sqrt(2)))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from snnc import synthetic
+from snnc.backends.reference.batches import peak_bytes
+from snnc.backends.reference.evaluate import evaluate
 from snnc.calibrate import CompileContext
 from snnc.diagnostics import CompileError, Diagnostic, InternalError, SnncError
+from snnc.ir.constants import Constant
 from snnc.ir.network import Network
-from snnc.ir.ops import Input
+from snnc.ir.ops import Clip, Conv2d, IfNeuron, MaxGate, Output, Relu
 from snnc.ir.verify import verify
 from snnc.passes import build
 from snnc.passes.base import Pass
-from snnc.prove import Proof, Prover
+from snnc.prove import TRACE_BYTES, Proof, Prover
 from snnc.spec import to_text
 
 Observer = Callable[[int, Pass | None, Network], None]
@@ -43,9 +48,10 @@ class PassRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PipelineResult:
-    """The network after the last pass, and a record of each."""
+    """The network after the last pass, the last one at the ann level, and a record of each pass."""
 
     network: Network
+    ann: Network
     records: list[PassRecord]
 
 
@@ -83,18 +89,84 @@ def run(
     """
     if network.level == "ann" and context.imported is None:
         context.imported = network
-    prover = Prover(probe_inputs(network, context, probe))
+    for step in passes:
+        with _naming(step, ()):
+            step.check_options()
+    refuse_too_large(network, probe, context.max_memory)
+    inputs = probe_inputs(network, context, probe)
+    refuse_overflow(network, inputs)
+    prover = Prover(inputs, context.max_memory)
     records: list[PassRecord] = []
+    ann = network
     if observe:
         observe(0, None, network)
     for step in passes:
         network, record = _run_one(step, network, context, prover, [r.name for r in records])
         records.append(record)
+        ann = network if network.level == "ann" else ann
         if observe:
             observe(len(records), step, network)
         if step.name == stop_after:
             break
-    return PipelineResult(network, records)
+    return PipelineResult(network, ann, records)
+
+
+def refuse_too_large(network: Network, samples: int, memory: int) -> None:
+    """Raise CompileError (SNNC0104) if the weights and a probe of one step take more than ``memory``.
+
+    That is three generations of float64 weights beside the model itself, the windows of the largest
+    convolution, and for every sample two networks' activations and spikes.
+    """
+    weights = sum(
+        c.size for n in network.nodes for c in vars(network.op(n)).values() if isinstance(c, Constant)
+    )
+    neurons = sum(network.type(n).size for n in network.of(Relu, Clip, IfNeuron, MaxGate))
+    live = peak_bytes(network, lambda node: 8 * network.type(node).size)
+    columns = max((_columns(network, n) for n in network.of(Conv2d)), default=0)
+    values = sum(network.type(n).size for n in network.nodes if not isinstance(network.op(n), Output))
+    need = 32 * weights + columns + 8 * values + samples * (2 * live + 2 * TRACE_BYTES * neurons)
+    if need > memory:
+        raise CompileError.of(
+            "SNNC0104",
+            f"compiling takes about {need >> 20} MiB for {weights} weights and {neurons} neurons, "
+            f"more than the {memory >> 20} MiB allowed",
+            remedy="raise --max-memory, lower --probe, or export the model for a smaller input",
+        )
+
+
+def _columns(network: Network, node: int) -> int:
+    """The bytes of the windows that a convolution is multiplied with, of one sample."""
+    op = network.op(node)
+    assert isinstance(op, Conv2d)
+    return 8 * op.groups * math.prod(op.weight.shape[1:]) * math.prod(network.type(node).shape[1:])
+
+
+def refuse_overflow(network: Network, inputs: Mapping[str, Any]) -> None:
+    """Raise CompileError (SNNC0114) if an ANN's outputs on the probe are beyond float32.
+
+    It names the first of the nodes that lead there.
+    """
+    if network.level != "ann":
+        return
+
+    def sound(node: int) -> bool:
+        with np.errstate(all="ignore"):
+            values = evaluate(network, inputs, [node])[node]
+        return bool((np.abs(values) <= np.finfo(np.float32).max).all())
+
+    nodes = [n for n in network.nodes if not isinstance(network.op(n), Output)]
+    if all(sound(network.operands(n)[0]) for n in network.of(Output)):
+        return
+    first, last = 0, len(nodes) - 1
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (middle + 1, last) if sound(nodes[middle]) else (first, middle)
+    raise CompileError.of(
+        "SNNC0114",
+        "the values overflow float32",
+        where=network.op(nodes[first]).origin,
+        remedy="check the weights: this network computes nothing",
+    )
 
 
 def _run_one(
@@ -114,8 +186,11 @@ def _run_one(
         proof = prover.prove(promise, network, result) if changed else Proof(True, {"unchanged": True})
     if not proof.held:
         message = f"pass {step.name} promises {promise.value}, but {proof.fault}"
-        fault = Diagnostic("error", "SNNC0141", message, proof.where, "report this with the model")
-        raise InternalError([fault], _history(step, before))
+        remedy = "activations lie exactly on thresholds: calibrate with other data, or choose another lambda"
+        if not proof.ties:
+            remedy = "report this with the model"
+        fault = Diagnostic("error", "SNNC0141", message, proof.where, remedy)
+        raise (CompileError if proof.ties else InternalError)([fault], _history(step, before))
     record = PassRecord(
         name=step.name,
         text=to_text(step),
@@ -162,17 +237,10 @@ def _history(step: Pass, before: Sequence[str], context: str = "") -> str:
 
 
 def probe_inputs(network: Network, context: CompileContext, samples: int) -> Mapping[str, Any]:
-    """The first calibration samples, or seeded noise in the input's range where there are none."""
+    """The first calibration samples, or synthetic images where there are none."""
     if context.calibration is not None:
         return {name: np.asarray(x[:samples]) for name, x in context.calibration.items()}
-    generator = np.random.default_rng(0)
-    probe: dict[str, Any] = {}
-    for node in network.of(Input):
-        op = network.op(node)
-        assert isinstance(op, Input)
-        noise = generator.standard_normal((samples, *op.shape))
-        probe[op.name] = np.clip(128 + 64 * noise, 0, 255) if op.dtype == "uint8" else noise
-    return probe
+    return synthetic.images(network, context.input_range, samples)
 
 
 __all__ = ["CompileContext", "PassRecord", "Pipeline", "PipelineResult", "probe_inputs", "run"]

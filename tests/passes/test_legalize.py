@@ -14,7 +14,7 @@ from snnc.diagnostics import CompileError, UsageError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import Dense, IfNeuron, Input, Output, Readout, Reshape, Scale
-from snnc.passes import Legalize
+from snnc.passes import Legalize, Promise
 from snnc.targets import load_target
 
 MANY = settings(max_examples=80, deadline=None)
@@ -40,7 +40,7 @@ def test_no_membrane_leaves_its_width(network, seed):
 
 
 @MANY
-@given(spiking_networks())
+@given(spiking_networks(saturation=False))
 def test_only_widths_change(network):
     legal = Legalize().apply(network, context())
     for node in network.nodes:
@@ -107,16 +107,56 @@ def test_a_negative_code_can_leave_almost_a_threshold():
     assert fits(trace.membranes[node], legal.op(node).acc_bits)
 
 
-@pytest.mark.parametrize("schedule", ["rate", "layerwise"])
+@pytest.mark.parametrize(("schedule", "steps"), [("rate", 128), ("layerwise", 128), ("phase", 7)])
 @pytest.mark.parametrize(("shift", "bits"), [(50, 69), (60, 79)])
-def test_beyond_63_bits_is_refused_however_far(schedule, shift, bits):
-    # 200·8·2^shift a step, 128 steps
-    network = driven([[100, 100]], 128, schedule, shift=shift, threshold=Constant(1 << 40))
+def test_beyond_63_bits_is_refused_however_far(schedule, steps, shift, bits):
+    # 200·8·2^shift a step, 128 or 2^7 − 1 times
+    network = driven([[100, 100]], steps, schedule, shift=shift, threshold=Constant(1 << 40))
     with pytest.raises(CompileError) as caught:
         run(network, "legalize")
     assert [d.code for d in caught.value.diagnostics] == ["SNNC0130"]
     assert caught.value.diagnostics[0].where == ("relu",)
     assert f"needs {bits} bits" in caught.value.diagnostics[0].message
+
+
+@MANY
+@given(spiking_networks(saturation=False), st.integers(0, 3))
+def test_a_membrane_saturates_where_it_is_not_proved_to_fit(network, seed):
+    proved = {n: op.acc_bits for n, op in ops(Legalize().apply(network, context()))}
+    legal = Legalize(acc_bits=12).apply(network, context())
+    trace = ReferenceEngine().simulate(legal, samples(network, 3, seed), record=True)
+    for node, op in ops(legal):
+        assert op.saturates == (proved[node] > 12)
+        assert op.acc_bits == min(12, proved[node])
+        assert fits(trace.membranes.get(node, trace.outputs["y"]), op.acc_bits)
+    again = Legalize().apply(legal, context())
+    assert again.fingerprint() == legal.fingerprint()
+
+
+def ops(network: Network) -> list[tuple[int, IfNeuron | Readout]]:
+    return [(n, network.op(n)) for n in network.of(IfNeuron, Readout)]
+
+
+def test_what_saturates_is_measured_and_what_does_not_is_proved():
+    assert Legalize().guarantee() is Promise.SAME_SPIKES
+    assert Legalize(acc_bits=24).guarantee() is Promise.APPROXIMATE
+
+
+def test_a_saturating_membrane_holds_the_excess_back():
+    # Z = 49 a step, of which a spike takes 40: u stops at 63, the largest word of 7 bits
+    network = driven([[7]], 8, threshold=Constant(40))
+    legal = Legalize(acc_bits=7).apply(network, context())
+    (node,) = legal.of(IfNeuron)
+    trace = ReferenceEngine().simulate(legal, {"x": np.array([[7.0]])}, record=True)
+    assert trace.membranes[node][0, :, 0].tolist() == [9, 18, 23, 23, 23, 23, 23, 23]
+
+
+def test_a_membrane_narrower_than_its_threshold_is_refused():
+    network = driven([[7]], 8, threshold=Constant(100))
+    with pytest.raises(CompileError, match="need 8 bits, 1 more than acc_bits=7"):
+        run(network, "legalize{acc_bits=7}")
+    with pytest.raises(CompileError, match="SNNC0154"):
+        run(network, "legalize{acc_bits=64}")
 
 
 def test_unknown_targets_are_a_usage_error():

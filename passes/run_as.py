@@ -1,0 +1,67 @@
+"""Runs a spiking network under another neuron model, or for another number of steps.
+
+Reset to zero and a strict comparison are what NIR's neurons have and what many networks were trained
+with (docs/semantics.md §2):
+
+    s(t) = [u > θ]  instead of  [u ≥ θ]        V(t) = (1 − s(t))·u  instead of  u − θ·s(t)
+
+The weights stay as they are. A network converted from an ANN loses accuracy under reset to zero, for
+the charge above θ is lost with every spike; a network that was trained so loses it under soft reset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from snnc.diagnostics import CompileError
+from snnc.ir.context import Context
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, Level, Readout, has_time
+from snnc.passes.base import Pass, Promise
+
+
+@dataclasses.dataclass(frozen=True)
+class RunAs(Pass):
+    """Set reset, comparison and number of steps of a spiking network; what is not given stays."""
+
+    name: ClassVar[str] = "run-as"
+    promise: ClassVar[Promise] = Promise.APPROXIMATE
+    level: ClassVar[Level] = "snn"
+
+    reset: Literal["subtract", "zero"] | None = None
+    compare: Literal["ge", "gt"] | None = None
+    T: int | None = None
+
+    def require_level(self, network: Network) -> None:
+        """Integers are as good as real numbers: nothing here depends on them."""
+        if network.level != "int":
+            super().require_level(network)
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """The network with other neurons."""
+        self.require_level(network)
+        changes = {"reset": self.reset, "compare": self.compare}
+        given = {name: value for name, value in changes.items() if value is not None}
+        result = network.copy()
+        for node in network.of(IfNeuron):
+            op = network.op(node)
+            assert isinstance(op, IfNeuron)
+            if op.signed and given.get("reset", op.reset) == "zero":
+                raise CompileError.of("SNNC0154", "a signed population has no reset to zero", where=op.origin)
+            result.set(node, op.replace(**given))
+        if self.T is not None:
+            self._set_steps(result, self.T)
+        return result
+
+    def _set_steps(self, network: Network, steps: int) -> None:
+        for node in network.of(IfNeuron, Readout):
+            op = network.op(node)
+            timed = [n for n in ("bias", "threshold") if (c := getattr(op, n, None)) and has_time(c)]
+            if timed and steps != network.steps:
+                raise CompileError.of(
+                    "SNNC0154",
+                    f"the {timed[0]} is given for {network.steps} steps, not for T={steps}",
+                    where=op.origin,
+                )
+        network.steps = steps

@@ -1,0 +1,131 @@
+"""Adjusts the populations of an integer network one after the other, against the ANN.
+
+Each population is seen at some positions of each channel, which is enough for statistics per channel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.fast.engine import CurrentsAt, FastEngine, sample_bytes
+from snnc.backends.onnx import AnnRunner
+from snnc.backends.reference.fire import fire, integrate_then_fire, over_time, read_out, total_bias
+from snnc.fixedpoint import Floats, Ints, align
+from snnc.ir.constants import Constant
+from snnc.ir.context import Adjust, Drive
+from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron, Output, Readout, has_time
+
+SPIKE_BYTES = 1 << 28
+"""The spikes alive together take no more. A constant, so that results do not depend on the machine."""
+
+NEURONS = 1024
+"""About so many neurons of a population are looked at."""
+
+_BATCH = 16
+
+Array = npt.NDArray[np.generic]
+
+
+def tune(
+    network: Network, ann: Network, inputs: Mapping[str, Array], adjust: Adjust, threads: int = 1
+) -> Network:
+    """An int-level network with its populations and readouts adjusted on ``inputs``, in order.
+
+    ``inputs`` are in the user's layout. A population that stands for no tensor of ``ann`` stays as it is.
+    """
+    engine = FastEngine(threads)
+    most = max(1, SPIKE_BYTES // sample_bytes(network))
+    inputs = {name: x[:most] for name, x in inputs.items()}
+    seen = {n: _positions(network.type(n).shape) for n in network.of(IfNeuron, Readout)}
+    expected = _expected(network, ann, inputs, seen, threads)
+
+    def adjusted(node: int, currents: CurrentsAt) -> IfNeuron | Readout:
+        op = network.op(node)
+        assert isinstance(op, IfNeuron | Readout)
+        if node not in expected:
+            return op
+        current = np.asarray(currents(seen[node]), np.int64)
+        respond = _responder(network, node, current, seen[node])
+        arriving = current + _bias(network, _at(op, seen[node]), current.shape[2:])
+        return adjust(node, Drive(arriving, _expressible(op, expected[node]), respond))
+
+    return engine.adjusted(network, inputs, adjusted)
+
+
+def _positions(shape: tuple[int, ...]) -> Ints:
+    """Flat positions within a channel, [P], spread at random but always the same."""
+    extent = math.prod(shape[1:])
+    count = min(extent, max(4, NEURONS // shape[0]))
+    return np.sort(np.random.default_rng(0).permutation(extent)[:count])
+
+
+def _expected(
+    network: Network, ann: Network, inputs: Mapping[str, Array], seen: Mapping[int, Ints], threads: int
+) -> dict[int, Floats]:
+    """The ANN's activations [N, C, P] for every population that stands for one."""
+    results = (n for n in ann.nodes if not isinstance(ann.op(n), Output))
+    stands_for = {ann.op(n).source: n for n in results if ann.op(n).source}
+    twins = {
+        node: stands_for[network.op(node).source]
+        for node in seen
+        if network.op(node).source in stands_for
+        and ann.type(stands_for[network.op(node).source]).shape == network.type(node).shape
+    }
+    if not twins:
+        return {}
+    runner = AnnRunner(ann, sorted(set(twins.values())), threads)
+    parts: dict[int, list[Floats]] = {node: [] for node in twins}
+    for start in range(0, len(next(iter(inputs.values()))), _BATCH):
+        values = runner.run({name: x[start : start + _BATCH] for name, x in inputs.items()})
+        for node, twin in twins.items():
+            rows = values[twin].reshape(*values[twin].shape[:2], -1)
+            parts[node].append(rows[..., seen[node]].astype(np.float64))
+    return {node: np.concatenate(part) for node, part in parts.items()}
+
+
+def _expressible(op: IfNeuron | Readout, activation: Floats) -> Floats:
+    if isinstance(op, Readout):
+        return activation
+    unit = align(op.unit.array, activation[0])
+    return np.clip(activation, -unit if op.signed else 0, unit)
+
+
+def _bias(network: Network, op: IfNeuron | Readout, shape: tuple[int, ...]) -> Ints:
+    """The op's own bias, [T or 1, C, P] under ``rate``, else its sum over the run, [1, C, P]."""
+    assert network.steps is not None
+    if network.schedule == "rate":
+        return over_time(op.bias, (*shape, 1), network.steps)[..., 0]
+    return total_bias(op.bias, (*shape, 1), network.full_count)[None, ..., 0]
+
+
+def _responder(
+    network: Network, node: int, current: Ints, positions: Ints
+) -> Callable[[IfNeuron | Readout], Floats]:
+    """What an op in the place of ``node`` makes of a current [N, S, C, P]; see ``Drive``."""
+    z = current[..., None]
+
+    def respond(op: IfNeuron | Readout) -> Floats:
+        op = _at(op, positions)
+        if isinstance(op, Readout):
+            return np.asarray(read_out(op, z, network)[:, -1, ..., 0] * (op.unit / network.full_count))
+        if network.schedule == "rate":
+            counts = fire(op, z)[0].sum(axis=1, dtype=np.int64)
+        else:
+            counts = integrate_then_fire(op, z[:, 0], network.full_count)[0]
+        return np.asarray(counts[..., 0] * align(op.unit.array, counts[0, ..., 0]) / network.full_count)
+
+    return respond
+
+
+def _at(op: IfNeuron | Readout, positions: Ints) -> IfNeuron | Readout:
+    """The op at those positions of each channel: a bias for each neuron becomes [(T,) C, P, 1]."""
+    bias = op.bias.array
+    if bias.ndim < 3:
+        return op
+    lead = bias.shape[: 2 if has_time(bias) else 1]
+    return op.replace(bias=Constant(bias.reshape(*lead, -1)[..., positions, None]))

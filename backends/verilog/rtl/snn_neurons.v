@@ -1,0 +1,261 @@
+// Integrate-and-fire neurons, one membrane each in memory, LANES at a time.
+//
+//     gather   add what the ports bring until all of them show the token of the step
+//     scan     u = V + I + b, spike if u ≥ θ, V = u − θ·spike for every word; spikes leave as events
+//     token    send the token of the step; at the end of the sample
+//     clear    V = v_init, I = 0
+//
+// RATE: gather, scan and token T times; I is a constant input's current, added at every step. Otherwise the
+// neurons integrate first, then fire: one gather, T scans without input (b only in the first), one token.
+module snn_neurons #(
+    parameter LANES = 8, parameter BITS = 16, parameter STEPS = 1, parameter RATE = 1,
+    parameter CHANNELS = 1, parameter ROWS = 1, parameter COLUMNS = 1,
+    parameter SIGNED = 0,       // a spike of −1 where u < 0
+    parameter ZERO = 0,         // reset to 0 instead of by subtraction
+    parameter STRICT = 0,       // spike if u > θ
+    parameter HELD = 0,         // whether a port brings a constant current
+    parameter SATURATED = 0,    // bits that u is limited to, once per step; 0: proved to fit
+    parameter PHASES = 0,       // events carry their step
+    parameter BIAS_BITS = 1, parameter BIAS_SPAN = 0, parameter BIAS_ROWS = 1, parameter BIAS_STEPS = 1,
+    parameter THRESHOLD_BITS = 2, parameter THRESHOLD_SPAN = 0,
+    parameter THRESHOLD_ROWS = 1, parameter THRESHOLD_STEPS = 1,
+    parameter INIT_BITS = 1, parameter INIT_SPAN = 0, parameter INIT_ROWS = 1,
+    parameter BIAS = "", parameter THRESHOLD = "", parameter INIT = "",
+    parameter GROUPS = (CHANNELS + LANES - 1) / LANES,
+    parameter WORDS = GROUPS * ROWS * COLUMNS,
+    parameter WORD = (WORDS > 1) ? $clog2(WORDS) : 1,
+    parameter CHANNEL = (CHANNELS > 1) ? $clog2(CHANNELS) : 1,
+    parameter ROW = (ROWS > 1) ? $clog2(ROWS) : 1,
+    parameter COLUMN = (COLUMNS > 1) ? $clog2(COLUMNS) : 1,
+    parameter STEP = (STEPS > 1) ? $clog2(STEPS) : 1,
+    parameter EXTRA = (PHASES > 1) ? STEP + 1 : 1
+) (
+    input wire clk,
+    input wire reset,
+    // from the ports
+    input wire in_valid,
+    output wire in_ready,
+    input wire in_held,
+    input wire [WORD-1:0] in_target,
+    input wire [LANES*BITS-1:0] in_data,
+    input wire complete,
+    output wire end_of_step,
+    output wire end_of_sample,
+    // events {token, extra, channel, row, column}
+    output wire out_valid,
+    input wire out_ready,
+    output wire [EXTRA+CHANNEL+ROW+COLUMN:0] out_data,
+    output wire busy            // works, and does not wait for others
+);
+    localparam GROUP = (GROUPS > 1) ? $clog2(GROUPS) : 1;
+    localparam LANE = (LANES > 1) ? $clog2(LANES) : 1;
+    localparam [1:0] CLEAR = 0, GATHER = 1, SCAN = 2, TOKEN = 3;
+
+    localparam LAST_STEP = STEPS - 1;
+
+    reg [1:0] state;
+    reg entering;               // the first cycle of a state
+    reg [STEP-1:0] step;
+    wire last_step = step == LAST_STEP[STEP-1:0];
+
+    // the scan, in four stages: address, memory, membrane, spikes
+    wire move;
+    wire scanning;
+    wire [WORD-1:0] word;
+    wire [GROUP-1:0] group;
+    wire [ROW-1:0] row;
+    wire [COLUMN-1:0] column;
+    wire scan_state = state == CLEAR || state == SCAN;
+    snn_scan #(
+        .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS),
+        .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD)
+    ) scan (
+        .clk(clk), .reset(reset), .start(scan_state && entering), .advance(move),
+        .active(scanning), .word(word), .group(group), .row(row), .column(column)
+    );
+
+    localparam PLACE = GROUP + ROW + COLUMN;
+    reg x_valid, y_valid;
+    reg [WORD-1:0] x_word, y_word;
+    reg [PLACE-1:0] x_place, y_place;
+    wire drained = !entering && !scanning && !x_valid && !y_valid;
+    wire spikes_left;
+    wire scanned = drained && !spikes_left;
+
+    wire [LANES*BITS-1:0] membranes, currents;
+    wire [LANES*INIT_BITS-1:0] init;
+    wire [LANES*BIAS_BITS-1:0] bias;
+    wire [LANES*THRESHOLD_BITS-1:0] threshold;
+    wire fetch = scanning && move;
+    wire next_step = state == SCAN && scanned && !RATE || end_of_step && !end_of_sample;
+    reg [LANES*BITS-1:0] written;
+    wire write = state == CLEAR ? x_valid : y_valid && move;
+    wire [WORD-1:0] write_address = state == CLEAR ? x_word : y_word;
+
+    snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) membrane (
+        .clk(clk),
+        .add(in_valid && in_ready && !(HELD && in_held)), .add_address(in_target), .add_data(in_data),
+        .scan(fetch), .scan_address(word), .scan_data(membranes),
+        .write(write), .write_address(write_address), .write_data(written)
+    );
+    generate
+        if (HELD) begin : constant
+            snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) current (
+                .clk(clk),
+                .add(in_valid && in_ready && in_held), .add_address(in_target), .add_data(in_data),
+                .scan(fetch), .scan_address(word), .scan_data(currents),
+                .write(write && state == CLEAR), .write_address(x_word), .write_data({LANES*BITS{1'b0}})
+            );
+        end else begin : events_only
+            assign currents = 0;
+        end
+    endgenerate
+    snn_parameter #(
+        .WIDTH(LANES * INIT_BITS), .SPAN(INIT_SPAN), .ROWS(INIT_ROWS), .GROUP(GROUP), .WORD(WORD), .FILE(INIT)
+    ) v_init (
+        .clk(clk), .restart(reset), .next_step(1'b0), .enable(fetch),
+        .group(group), .word(word), .data(init)
+    );
+    snn_parameter #(
+        .WIDTH(LANES * BIAS_BITS), .SPAN(BIAS_SPAN), .ROWS(BIAS_ROWS), .STEPS(BIAS_STEPS),
+        .GROUP(GROUP), .WORD(WORD), .FILE(BIAS)
+    ) b (
+        .clk(clk), .restart(reset || end_of_sample), .next_step(next_step), .enable(fetch),
+        .group(group), .word(word), .data(bias)
+    );
+    snn_parameter #(
+        .WIDTH(LANES * THRESHOLD_BITS), .SPAN(THRESHOLD_SPAN), .ROWS(THRESHOLD_ROWS), .STEPS(THRESHOLD_STEPS),
+        .GROUP(GROUP), .WORD(WORD), .FILE(THRESHOLD)
+    ) theta (
+        .clk(clk), .restart(reset || end_of_sample), .next_step(next_step), .enable(fetch),
+        .group(group), .word(word), .data(threshold)
+    );
+
+    // Signed operands are extended to the width of a result; membranes are proved to fit into BITS.
+    // verilator lint_off WIDTH
+    reg [LANES*BITS-1:0] sums, u, fired;
+    localparam BOUND = THRESHOLD_BITS + (PHASES > 1 ? PHASES - 1 : 0);
+    reg [LANES*THRESHOLD_BITS-1:0] limit;
+    reg [LANES-1:0] spikes, negative;
+    reg signed [BITS-1:0] sum, charge, left, first;
+    reg signed [BIAS_BITS-1:0] added;
+    reg signed [THRESHOLD_BITS-1:0] one;
+    reg signed [BOUND-1:0] bound;
+    reg signed [INIT_BITS-1:0] initial_;
+    localparam signed [BITS-1:0] MOST = SATURATED ? (1 <<< (SATURATED - 1)) - 1 : 0;
+    integer i, j, k;
+
+    always @* begin
+        for (i = 0; i < LANES; i = i + 1) begin
+            added = bias[i*BIAS_BITS +: BIAS_BITS];
+            sum = membranes[i*BITS +: BITS] + currents[i*BITS +: BITS];
+            if (RATE || step == 0) sum = sum + added;
+            if (SATURATED && sum > MOST) sum = MOST;
+            if (SATURATED && sum < -MOST) sum = -MOST;
+            sums[i*BITS +: BITS] = sum;
+        end
+    end
+
+    always @(posedge clk) begin
+        if (move) begin
+            x_valid <= fetch;
+            x_word <= word;
+            x_place <= {group, row, column};
+            y_valid <= x_valid && state == SCAN;
+            y_word <= x_word;
+            y_place <= x_place;
+            limit <= threshold;
+            u <= sums;
+        end
+        if (reset) begin
+            x_valid <= 1'b0;
+            y_valid <= 1'b0;
+        end
+    end
+
+    always @* begin
+        for (j = 0; j < LANES; j = j + 1) begin
+            charge = u[j*BITS +: BITS];
+            one = limit[j*THRESHOLD_BITS +: THRESHOLD_BITS];
+            bound = one;
+            if (PHASES > 1) bound = bound <<< (PHASES - 1 - step);
+            spikes[j] = STRICT ? charge > bound : charge >= bound;
+            // under phase codes the smallest count that makes up for u takes part, not the largest below it
+            negative[j] = SIGNED && (PHASES > 1 ? charge < one - bound : charge < 0);
+            left = spikes[j] ? (ZERO ? 0 : charge - bound) : negative[j] ? (ZERO ? 0 : charge + bound) : charge;
+            fired[j*BITS +: BITS] = left;
+        end
+    end
+
+    always @* begin
+        written = fired;
+        for (k = 0; k < LANES; k = k + 1) begin
+            initial_ = init[k*INIT_BITS +: INIT_BITS];
+            first = initial_;
+            if (state == CLEAR) written[k*BITS +: BITS] = first;
+        end
+    end
+    // verilator lint_on WIDTH
+
+    // spikes leave one a cycle, then the token
+    wire event_negative;
+    wire [LANE-1:0] lane;
+    wire [PLACE-1:0] place;
+    snn_serialiser #(.LANES(LANES), .LANE(LANE), .PLACE(PLACE)) serialiser (
+        .clk(clk), .reset(reset),
+        .in_ready(move), .in_valid(y_valid), .in_spikes(spikes | negative), .in_negative(negative),
+        .in_place(y_place),
+        .out_valid(spikes_left), .out_ready(out_ready), .out_lane(lane),
+        .out_negative(event_negative), .out_place(place)
+    );
+    wire token = state == TOKEN;
+    // verilator lint_off UNUSEDSIGNAL
+    // lanes beyond the last channel never fire, so its number needs no more than CHANNEL bits
+    wire [GROUP+LANE-1:0] channel = place[ROW+COLUMN +: GROUP] * LANES[LANE:0] + {{GROUP{1'b0}}, lane};
+    // verilator lint_on UNUSEDSIGNAL
+    wire [EXTRA-1:0] extra;
+    generate
+        if (PHASES > 1) begin : coded
+            assign extra = {step, event_negative};
+        end else begin : plain
+            assign extra = event_negative;
+        end
+    endgenerate
+    assign out_valid = token || spikes_left;
+    assign out_data = token
+        ? {1'b1, {EXTRA+CHANNEL+ROW+COLUMN{1'b0}}}
+        : {1'b0, extra, channel[CHANNEL-1:0], place[ROW+COLUMN-1:0]};
+
+    assign busy = state == CLEAR || (state == GATHER ? in_valid || complete : !out_valid || out_ready);
+    assign in_ready = state == GATHER;
+    assign end_of_step = token && out_ready;
+    assign end_of_sample = end_of_step && (last_step || !RATE);
+
+    always @(posedge clk) begin
+        entering <= 1'b0;
+        case (state)
+            CLEAR: if (drained) state <= GATHER;
+            GATHER: if (complete) begin
+                state <= SCAN;
+                entering <= 1'b1;
+            end
+            SCAN: if (scanned) begin
+                if (RATE || last_step) state <= TOKEN;
+                else begin
+                    step <= step + 1'b1;
+                    entering <= 1'b1;
+                end
+            end
+            TOKEN: if (out_ready) begin
+                state <= end_of_sample ? CLEAR : GATHER;
+                entering <= end_of_sample;
+                step <= end_of_sample ? 0 : step + 1'b1;
+            end
+        endcase
+        if (reset) begin
+            state <= CLEAR;
+            entering <= 1'b1;
+            step <= 0;
+        end
+    end
+endmodule

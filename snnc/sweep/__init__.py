@@ -1,0 +1,1 @@
+"""Many compilations of one model, measured side by side: presets, steps and bits."""

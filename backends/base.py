@@ -1,20 +1,22 @@
-"""What simulators share: how inputs are encoded and what a run returns."""
+"""What a simulator and what an emitter is, and what simulators share: encoding and what a run returns."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc import fixedpoint
+from snnc.diagnostics import Diagnostics
 from snnc.ir.network import Network
 from snnc.ir.ops import Input, Output, Readout
 from snnc.ir.types import Int
 
 Array = npt.NDArray[Any]
+Subject = TypeVar("Subject")
 
 
 @dataclasses.dataclass
@@ -23,9 +25,10 @@ class Trace:
 
     ``outputs[name]`` is [N, A, …]: the readout's membrane after each of A = T steps under ``rate``, or
     once, A = 1, under integrate-then-fire. ``counts[node]`` is int64 [N, …], the spikes of each neuron
-    over the run, negative ones subtracted; ``events[node]`` counts those of either sign and is there
-    for signed populations only. ``spikes[node]`` (int8) and ``membranes[node]`` are [N, T, …], the
-    membrane after the reset, and are filled only if asked for.
+    over the run, negative ones subtracted and each by its value (2^(T−k) at step k of ``phase``): the
+    n of a = λ·n/N. ``events[node]`` is how many were emitted, of either sign, and is there where that
+    differs: for signed populations, and under ``phase``. ``spikes[node]`` (int8) and ``membranes[node]``
+    are [N, T, …], the membrane after the reset, and are filled only if asked for.
     """
 
     outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
@@ -51,11 +54,65 @@ class Engine(Protocol):
         """
 
 
-def encode(op: Input, x: Array) -> Array:
-    """A batch in the user's layout as the network's constant current, [N, …] in the op's shape.
+@dataclasses.dataclass(frozen=True)
+class Activity:
+    """What a network was seen doing on a few calibration samples; empty without calibration data.
 
-    float64 at the snn level; int64 codes at the int level (docs/semantics.md §5).
+    ``samples[input]`` is [N, …] in the user's layout; ``counts[population]``, named as in the netlist,
+    is float64 in the population's shape: the spikes of each neuron, mean over the samples.
     """
+
+    samples: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    counts: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend(Generic[Subject]):
+    """Makes files of a compiled network. Subclasses are frozen dataclasses whose fields are its options.
+
+    ``takes`` says what the methods are given: the integer network, or the netlist it lowers to;
+    ``takes_events`` whether inputs may be events. The text
+    ``name{option=value}``, help and defaults derive from the fields.
+    """
+
+    name: ClassVar[str]
+    takes: ClassVar[Literal["network", "netlist"]] = "netlist"
+    takes_events: ClassVar[bool] = False
+
+    def validate(self, subject: Subject, diagnostics: Diagnostics) -> None:
+        """Report as errors all that this backend cannot build: the layer, the limit and what would help."""
+
+    def emit(self, subject: Subject, activity: Activity) -> Mapping[str, bytes]:
+        """The files by path, with slashes, in the artifact; the driver writes them.
+
+        Called after :meth:`validate` found nothing. The same subject and activity give the same bytes.
+        """
+        raise NotImplementedError
+
+    def cost(self, subject: Subject, activity: Activity) -> Mapping[str, Any]:
+        """What the report says of this backend, as JSON values; nothing if empty."""
+        return {}
+
+
+def frames(op: Input, x: Array) -> Array:
+    """What an ANN takes of a batch [N, …]: events [N, T, …] are summed over their steps."""
+    return x.sum(axis=1) if x.shape[2:] == op.shape and x.ndim == len(op.shape) + 2 else x
+
+
+def encode(op: Input, x: Array, steps: int | None = None) -> Array:
+    """A batch in the user's layout as the network's input in the op's shape (docs/semantics.md §5).
+
+    A constant current [N, …], float64 at the snn level and int64 codes at the int level; or, for events,
+    int64 counts [N, T, …]. Frames for an input of events are spread evenly over the steps.
+    """
+    if op.coding == "events":
+        assert steps is not None
+        if x.ndim == len(op.shape) + 1:
+            ends = np.arange(1, steps + 1).reshape(1, -1, *(1,) * len(op.shape))
+            x = np.diff(np.floor(x[:, None] * (ends / steps) + 1e-9), axis=1, prepend=0)
+        counts = np.clip(x[:, :steps], 0, op.max_count).astype(np.int64)
+        return counts.transpose(0, 1, *(2 + a for a in op.perm)) if op.perm else counts
+    x = frames(op, x)
     if op.perm:
         x = x.transpose(0, *(1 + a for a in op.perm))
     if not op.bits:
@@ -66,7 +123,6 @@ def encode(op: Input, x: Array) -> Array:
 
 def decode(network: Network, trace: Trace) -> dict[str, npt.NDArray[np.float64]]:
     """The outputs in the ANN's units: V(t)·unit/t under ``rate``, V·unit/N otherwise; [N, A, …]."""
-    assert network.steps is not None
     result = {}
     for node in network.of(Output):
         op = network.op(node)
@@ -75,7 +131,7 @@ def decode(network: Network, trace: Trace) -> dict[str, npt.NDArray[np.float64]]
         assert isinstance(readout, Readout)
         membrane = np.asarray(trace.outputs[op.name], np.float64)
         answers = membrane.shape[1]
-        steps = np.arange(1, answers + 1) if answers > 1 else np.array([network.steps])
+        steps = np.arange(1, answers + 1) if answers > 1 else np.array([network.full_count])
         shape = (1, answers) + (1,) * (membrane.ndim - 2)
         result[op.name] = membrane * readout.unit / steps.reshape(shape)
     return result

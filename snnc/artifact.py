@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from snnc import files
 from snnc.diagnostics import CompileError, Diagnostic, UsageError
 
 FORMAT, VERSION = "snnc-artifact", 1
@@ -29,6 +30,13 @@ NETWORK = "network.snn"
 BLOBS = "blobs"
 SOURCE = "source/model.onnx"
 STATISTICS = "calibration.json"
+BUILD = "build"
+"""Where the Makefile of a hardware backend writes: what lies there belongs to no artifact."""
+
+TEXT_BYTES = 1 << 25
+"""No text of an artifact may be larger: parsed, it takes a hundred times as much memory."""
+
+MODEL_BYTES = (1 << 31) - 1
 
 _EXCHANGE = 2
 _CURRENT_FOLDER = -100
@@ -92,14 +100,14 @@ def replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def seal(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Write the manifest of all files in ``folder``; ``content`` is what else it says."""
-    files = {name: None if name == REPORT else sha256(path) for name, path in _files(folder).items()}
-    manifest = {"format": FORMAT, "version": VERSION, "files": files, **content}
+    digests = {name: None if name == REPORT else sha256(path) for name, path in _files(folder).items()}
+    manifest = {"format": FORMAT, "version": VERSION, "files": digests, **content}
     (folder / MANIFEST).write_bytes(to_json(manifest))
 
 
 def report_bytes(report: Mapping[str, Any]) -> bytes:
     """A report with the digest of its own content."""
-    return to_json({**report, "digest": _content_digest(report)})
+    return to_json({**report, "digest": hashlib.sha256(to_json(report)).hexdigest()})
 
 
 def manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def manifest(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise CompileError.of("SNNC0161", f"{folder} is not an snnc artifact: it has no {MANIFEST}")
-    content = parse_json(path.read_bytes(), str(path))
+    content = parse_json(_bytes(folder, MANIFEST, TEXT_BYTES), str(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CompileError.of("SNNC0161", f"{path} is not the manifest of an snnc artifact")
     if content.get("version") != VERSION:
@@ -118,6 +126,12 @@ def manifest(folder: pathlib.Path) -> dict[str, Any]:
     if not _well_formed(content.get("files")):
         raise CompileError.of("SNNC0161", f"{path} has no list of files")
     return content
+
+
+def emitted(content: Mapping[str, Any]) -> list[str]:
+    """The files that backends wrote, of an artifact with this manifest."""
+    own = {REPORT, NETWORK, SOURCE, STATISTICS}
+    return sorted(name for name in content["files"] if name not in own and not name.startswith(f"{BLOBS}/"))
 
 
 def verify_artifact(folder: pathlib.Path) -> dict[str, Any]:
@@ -141,12 +155,21 @@ def verify_artifact(folder: pathlib.Path) -> dict[str, Any]:
 
 def read(folder: pathlib.Path, content: Mapping[str, Any], name: str) -> bytes:
     """One file of an artifact with this manifest. Raises CompileError if it is missing or changed."""
-    path = folder / name
-    if name not in content["files"] or not path.is_file():
+    if name not in content["files"] or not (folder / name).is_file():
         raise CompileError.of("SNNC0161", f"{folder}: {name} is missing")
-    if not _unchanged(path, content["files"][name]):
+    found = _bytes(folder, name, MODEL_BYTES if name == SOURCE else TEXT_BYTES)
+    if not _is(found, content["files"][name], name):
         raise CompileError.of("SNNC0161", f"{folder}: {name} was changed")
-    return path.read_bytes()
+    return found
+
+
+def _bytes(folder: pathlib.Path, name: str, limit: int) -> bytes:
+    try:
+        return files.read_inside(folder, name, limit=limit)
+    except OSError as error:
+        raise CompileError.of(
+            "SNNC0161", f"{folder}: cannot read {name}: {error.strerror or error}"
+        ) from None
 
 
 def sha256(path: pathlib.Path) -> str:
@@ -160,12 +183,21 @@ def _unchanged(path: pathlib.Path, digest: str | None) -> bool:
         return False
     if digest is not None:
         return sha256(path) == digest
-    report = parse_json(path.read_bytes(), str(path))
-    return isinstance(report, dict) and report.pop("digest", None) == _content_digest(report)
+    return _is(_bytes(path.parent, path.name, TEXT_BYTES), None, str(path))
 
 
-def _content_digest(report: Mapping[str, Any]) -> str:
-    return hashlib.sha256(to_json(report)).hexdigest()
+def _is(content: bytes, digest: str | None, name: str) -> bool:
+    """Whether a file has its digest; a report has its own.
+
+    A report is compared as bytes: two texts of a float may stand for one value.
+    """
+    if digest is not None:
+        return hashlib.sha256(content).hexdigest() == digest
+    report = parse_json(content, name)
+    if not isinstance(report, dict):
+        return False
+    report.pop("digest", None)
+    return report_bytes(report) == content
 
 
 def _well_formed(files: Any) -> bool:
@@ -176,11 +208,11 @@ def _well_formed(files: Any) -> bool:
 
 
 def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Everything but folders below ``folder``, by its path with slashes."""
+    """Everything but folders and builds below ``folder``, by its path with slashes."""
     return {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or not path.is_dir()
+        if (path.is_symlink() or not path.is_dir()) and path.relative_to(folder).parts[0] != BUILD
     }
 
 

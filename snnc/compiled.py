@@ -7,22 +7,28 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc import artifact, data
-from snnc.backends.base import decode
+from snnc import artifact, data, shards
+from snnc.backends.base import decode, frames
 from snnc.diagnostics import CompileError, Diagnostics
-from snnc.evaluation import EngineName, Settings, evaluate, make_engine, mean_counts, processors
+from snnc.emission import network_costs, population_names
+from snnc.evaluation import (
+    Ann,
+    EngineName,
+    Settings,
+    evaluate,
+    make_engine,
+    mean_counts,
+    processors,
+)
+from snnc.events import Events
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, MaxGate
 from snnc.ir.parser import parse
 from snnc.ir.printer import print_network
-
-if TYPE_CHECKING:
-    from snnc.backends.costs import CostReport
 
 Array = npt.NDArray[Any]
 
@@ -78,7 +84,8 @@ class Simulation:
 class CompiledNetwork:
     """A spiking network with what it was made from; ``source`` is the ONNX model unless left out.
 
-    ``record`` is what the manifest says of the compilation, ``report_data`` the report.
+    ``record`` is what the manifest says of the compilation, ``report_data`` the report, ``emitted`` what
+    the backends wrote, by path.
     """
 
     network: Network
@@ -86,6 +93,7 @@ class CompiledNetwork:
     statistics: dict[str, Any]
     record: dict[str, Any]
     report_data: dict[str, Any]
+    emitted: Mapping[str, bytes]
 
     def simulate(
         self, inputs: Array | Mapping[str, Array], *, engine: EngineName = "fast", record: bool = False
@@ -120,7 +128,7 @@ class CompiledNetwork:
         _require_spikes(self.network)
         settings, diagnostics = settings or Settings(), diagnostics or Diagnostics()
         if isinstance(inputs, str | os.PathLike):
-            dataset = data.evaluation(
+            dataset = shards.evaluation(
                 os.fspath(inputs), self.network, diagnostics, limit=limit, max_memory=settings.max_memory
             )
         else:
@@ -166,30 +174,34 @@ class CompiledNetwork:
         }
         if self.source is not None:
             files[artifact.SOURCE] = self.source
-        return files | netlist_files(self.network)
+        return files | dict(self.emitted)
 
-    def _ann(self) -> Callable[[Mapping[str, Array]], Mapping[str, Array]] | None:
+    def _ann(self) -> Ann | None:
         if self.source is None:
             return None
-        from onnx import ModelProto
-
-        from snnc.backends.onnx.runner import ModelRunner
-
-        # the artifact's own copy: it was checked when it was compiled, and its digest when it was read
-        proto = ModelProto.FromString(self.source)
-        runner = ModelRunner(proto, processors())
-        # the runner finds out on its first batch how many samples the model takes at a time
-        one_at_a_time = threading.Lock()
-        names = [output.name for output in proto.graph.output]
         options = self.record["options"]["normalisation"]
-        before = Normalisation(**options) if options else None
+        return ann_of(self.source, self.network, Normalisation(**options) if options else None)
 
-        def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            ready = before.apply(self.network, inputs) if before else inputs
-            with one_at_a_time:
-                return dict(zip(names, runner.run(ready), strict=True))
 
-        return run
+def ann_of(source: bytes, network: Network, before: Normalisation | None) -> Ann:
+    """The ONNX model ``source`` as a function of arrays in the layout that ``network`` takes."""
+    from snnc.backends.onnx.runner import ModelRunner
+    from snnc.frontend import load_source
+
+    # whoever made an artifact may have put another model there, with a right digest
+    proto = load_source(source)
+    runner = ModelRunner(proto, processors())
+    # the runner finds out on its first batch how many samples the model takes at a time
+    one_at_a_time = threading.Lock()
+    names = [output.name for output in proto.graph.output]
+
+    def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        whole = {name: frames(op, inputs[name]) for name, op in data.inputs_of(network).items()}
+        ready = before.apply(network, whole) if before else whole
+        with one_at_a_time:
+            return dict(zip(names, runner.run(ready), strict=True))
+
+    return run
 
 
 def load(folder: str | os.PathLike[str]) -> CompiledNetwork:
@@ -199,6 +211,8 @@ def load(folder: str | os.PathLike[str]) -> CompiledNetwork:
     """
     path = pathlib.Path(folder)
     manifest = artifact.manifest(path)
+    if (path / artifact.BLOBS).is_symlink():
+        raise CompileError.of("SNNC0161", f"{path}: {artifact.BLOBS} is a symbolic link")
     text = artifact.read(path, manifest, artifact.NETWORK).decode("utf-8", "replace")
     network = parse(text, blobs=path / artifact.BLOBS, file=str(path / artifact.NETWORK))
     has_source = artifact.SOURCE in manifest["files"]
@@ -207,10 +221,30 @@ def load(folder: str | os.PathLike[str]) -> CompiledNetwork:
         artifact.parse_json(artifact.read(path, manifest, name), name)
         for name in (artifact.REPORT, artifact.STATISTICS)
     )
+    if not isinstance(report, dict) or not isinstance(statistics, dict) or not _well_formed(manifest):
+        raise CompileError.of("SNNC0161", f"{path} does not hold what this version of snnc writes")
     report.pop("digest", None)
     own = ("format", "version", "files")
     record = {name: value for name, value in manifest.items() if name not in own}
-    return CompiledNetwork(network, source, statistics, record, report)
+    emitted = {name: artifact.read(path, manifest, name) for name in artifact.emitted(manifest)}
+    return CompiledNetwork(network, source, statistics, record, report, emitted)
+
+
+def _well_formed(record: Mapping[str, Any]) -> bool:
+    """Whether a manifest says what :mod:`snnc.driver` writes, as far as it is used again."""
+    options, promises = record.get("options"), record.get("promises")
+    if not isinstance(options, dict) or not isinstance(promises, list):
+        return False
+    before = options.get("normalisation")
+    if before is not None:
+        try:
+            parts = [*before["mean"], *before["std"], before["scale"]]
+            finite = bool(np.isfinite(np.array(parts, np.float64)).all())
+        except (KeyError, TypeError, ValueError):
+            return False
+        if not finite or set(before) != {"mean", "std", "scale"} or 0 in before["std"]:
+            return False
+    return all(isinstance(p, dict) and {"pass", "held"} <= p.keys() for p in promises)
 
 
 def _require_spikes(network: Network) -> None:
@@ -218,35 +252,12 @@ def _require_spikes(network: Network) -> None:
         raise CompileError.of("SNNC0155", "the network is still an ANN: nothing in it spikes")
 
 
-def netlist_files(network: Network) -> dict[str, bytes]:
-    """What the netlist backend emits; nothing before the network counts in integers."""
-    if network.level != "int":
-        return {}
-    from snnc.backends import netlist
-
-    return netlist.emit(netlist.lower(network))
-
-
-def network_costs(network: Network, counts: Mapping[int, Array]) -> CostReport:
-    """The costs of an int-level network whose neurons fire ``counts[node]`` times per sample, else never."""
-    from snnc.backends import netlist
-    from snnc.backends.costs import cost_report
-
-    names = population_names(network)
-    none = {names[n]: np.zeros(network.type(n).shape) for n in network.of(IfNeuron, MaxGate)}
-    return cost_report(netlist.lower(network), none | {names[node]: c for node, c in counts.items()})
-
-
-def population_names(network: Network) -> dict[int, str]:
-    """The netlist's name of every node: its position in the network's order."""
-    return {node: f"p{position}" for position, node in enumerate(network.nodes)}
-
-
 def named_arrays(
     network: Network,
     arrays: Array | Mapping[str, Array],
     code: str,
     diagnostics: Diagnostics | None = None,
+    events: Events | None = None,
 ) -> dict[str, Array]:
     """Arrays for the network's inputs by name, checked; a single array goes to the only input."""
     if not isinstance(arrays, Mapping):
@@ -255,4 +266,4 @@ def named_arrays(
             message = f"the model has the inputs {', '.join(names)}: give a mapping of arrays"
             raise CompileError.of(code, message)
         arrays = {names[0]: np.asarray(arrays)}
-    return data.validated(arrays, network, diagnostics or Diagnostics(), code)
+    return data.validated(arrays, network, diagnostics or Diagnostics(), code, events=events)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc import artifact, data, spec
-from snnc.compiled import Array, CompiledNetwork, Normalisation, named_arrays, network_costs
+from snnc import artifact, data, files, spec
+from snnc.compiled import Array, CompiledNetwork, Normalisation, named_arrays
 from snnc.diagnostics import CompileError, Diagnostics, UsageError
+from snnc.emission import Emission, emit, network_costs, population_names
 from snnc.evaluation import make_engine, processors
 from snnc.ir.network import Network
 from snnc.measure import SAMPLES, Measurement, measure
@@ -23,6 +23,8 @@ from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
 if TYPE_CHECKING:
     import onnx
 
+    from snnc.backends.base import Activity, Backend, Engine
+    from snnc.frontend import Imported
     from snnc.passes.base import Pass
     from snnc.pipeline import PassRecord, Pipeline, PipelineResult
 
@@ -36,8 +38,10 @@ class Request:
     """How to compile. Options that are None are left to the pipeline.
 
     ``pipeline`` is pipeline text, or a Pipeline of passes as they are; it excludes ``preset``. ``bits``,
-    ``T``, ``schedule``, ``input`` and ``target`` fill what a text leaves open. ``probe`` is the number of
-    samples that promises are proved on; ``max_memory`` is in bytes.
+    ``T``, ``schedule``, ``input``, ``max_count``, ``reset``, ``compare`` and ``target`` fill what a text
+    leaves open. ``backends``, texts or objects, write files beside the netlist. ``input_range`` is what the
+    inputs span where no calibration data show it. ``probe`` is the number of samples that promises are
+    proved on; ``max_memory`` is in bytes; ``max_nodes`` and ``max_tensors`` bound what a model holds.
     """
 
     preset: str | None = None
@@ -46,10 +50,18 @@ class Request:
     T: int | None = None
     schedule: str | None = None
     input: str | None = None
+    reset: str | None = None
+    compare: str | None = None
+    max_count: int | None = None
     target: str | None = None
+    align: bool | None = None
+    backends: Sequence[str | Backend[Any]] = ()
     normalisation: Normalisation | None = None
+    input_range: tuple[float, float] | None = None
     probe: int = 2
     max_memory: int = data.DEFAULT_MEMORY
+    max_nodes: int = 100_000
+    max_tensors: int = 100_000
     threads: int = dataclasses.field(default_factory=processors)
     stop_after: str | None = None
     keep_source: bool = True
@@ -57,7 +69,7 @@ class Request:
     @property
     def flags(self) -> dict[str, Any]:
         """The pass options that were given."""
-        names = ("bits", "T", "schedule", "input", "target")
+        names = ("bits", "T", "schedule", "input", "max_count", "reset", "compare", "target", "align")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -76,13 +88,12 @@ def compile_model(
     calibration.json of an earlier compilation. Raises CompileError for content that cannot be compiled
     and UsageError for a wrong request; all problems found together are in the one exception.
     """
-    from snnc import frontend
-
     request, diagnostics = request or Request(), diagnostics or Diagnostics()
-    passes = build_passes(request)
+    request = with_preset(request, model)
+    passes, backends = build_passes(request), build_backends(request)
     saved = read_statistics(statistics)
-    imported = frontend.load(model, diagnostics, preprocessing=_preprocessing(request.normalisation))
-    samples = load_calibration(calibration, imported.network, diagnostics, request.max_memory)
+    imported = import_model(model, request, diagnostics)
+    samples = load_calibration(calibration, imported.network, diagnostics, request)
     result, kept = _run(imported.network, passes, samples, saved, request, diagnostics, observe)
     if result.network.level == "ann":
         raise CompileError.of(
@@ -90,14 +101,17 @@ def compile_model(
             "the pipeline leaves the network at the ann level: there is nothing to compile",
             remedy="add spikify to the pipeline, or use snnc opt to see the IR",
         )
-    source = imported.proto.SerializeToString(deterministic=True)
-    measured = _measure(imported.network, result.network, samples, request)
+    rows = _spread(samples)
+    anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
+    measured = measure(anns, result.network, rows, _engine(request)) if rows else None
+    emission = _emit(result.network, backends, _activity(result.network, rows, measured))
     return CompiledNetwork(
         network=result.network,
-        source=source if request.keep_source else None,
+        source=imported.content if request.keep_source and imported.proto else None,
         statistics=kept,
-        record=_record(request, passes, result.records, source, samples, saved),
-        report_data=_report(result.network, result.records, measured),
+        record=_record(request, passes, backends, result.records, imported.content, samples, saved),
+        report_data=_report(result.network, result.records, measured, emission),
+        emitted=emission.files,
     )
 
 
@@ -114,16 +128,13 @@ def optimise(
 
     Parameters and errors are those of :func:`compile_model`.
     """
-    from snnc import frontend
-
     diagnostics = diagnostics or Diagnostics()
     passes = build_passes(request)
     saved = read_statistics(statistics)
     network = source
     if not isinstance(network, Network):
-        preprocessing = _preprocessing(request.normalisation)
-        network = frontend.load(network, diagnostics, preprocessing=preprocessing).network
-    samples = load_calibration(calibration, network, diagnostics, request.max_memory)
+        network = import_model(network, request, diagnostics).network
+    samples = load_calibration(calibration, network, diagnostics, request)
     return _run(network, passes, samples, saved, request, diagnostics, observe)[0].network
 
 
@@ -139,15 +150,30 @@ def _run(
     """What the pipeline makes of a network, and the statistics that it used."""
     from snnc import pipeline
 
-    context = pipeline.CompileContext(diagnostics, samples, saved, request.max_memory, request.threads)
+    context = pipeline.CompileContext(
+        diagnostics, samples, saved, request.max_memory, request.threads, request.input_range
+    )
     result = pipeline.run(
         network, passes, context, probe=request.probe, observe=observe, stop_after=request.stop_after
     )
     return result, dict(context.statistics)
 
 
+def with_preset(request: Request, model: Model) -> Request:
+    """The request with the preset that suits the model where it names neither preset nor pipeline."""
+    if request.preset or request.pipeline is not None:
+        return request
+    from snnc import frontend
+
+    presets = {"ann": "default", "snn": "spiking", "int": "integer"}
+    return dataclasses.replace(request, preset=presets[frontend.spiking_level(model)])
+
+
 def build_passes(request: Request) -> tuple[Pass, ...]:
-    """The passes of a request. Raises UsageError for faulty text and for options nothing takes."""
+    """The passes of a request.
+
+    Raises UsageError for faulty text and for options nothing takes, CompileError for options out of range.
+    """
     from snnc import passes
 
     if request.preset and request.pipeline is not None:
@@ -160,6 +186,8 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
             raise UsageError.of("SNNC0153", f"unknown preset {name!r}", remedy=remedy)
         text = passes.PRESETS[name]
     built = passes.build(text, request.flags) if isinstance(text, str) else text.passes
+    for step in built:
+        step.check_options()
     for flag, value in request.flags.items():
         if all(step.options().get(flag) != value for step in built):
             raise UsageError.of("SNNC0154", f"{flag}={value} has no effect: no pass of the pipeline takes it")
@@ -167,6 +195,21 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
     if request.stop_after is not None and request.stop_after not in names:
         remedy = spec.known(request.stop_after, names)
         raise UsageError.of("SNNC0153", f"the pipeline has no pass {request.stop_after!r}", remedy=remedy)
+    return built
+
+
+def build_backends(request: Request) -> tuple[Backend[Any], ...]:
+    """The backends of a request. Raises UsageError for faulty text and for one that is given twice."""
+    from snnc import backends
+
+    built = tuple(
+        backend
+        for item in request.backends
+        for backend in (backends.build(item) if isinstance(item, str) else (item,))
+    )
+    names = [backend.name for backend in built]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        raise UsageError.of("SNNC0154", f"the backend {name} is given twice", remedy="compile once for each")
     return built
 
 
@@ -178,11 +221,15 @@ def read_statistics(path: str | os.PathLike[str] | None) -> dict[str, Any] | Non
     if path is None:
         return None
     file = pathlib.Path(path)
-    if not file.is_file():
-        raise UsageError.of("SNNC0164", f"there is no file {file}")
     try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
+        text = files.read_regular(file, limit=artifact.TEXT_BYTES)
+    except FileNotFoundError:
+        raise UsageError.of("SNNC0164", f"there is no file {file}") from None
+    except OSError as error:
+        raise UsageError.of("SNNC0164", f"cannot read {file}: {error.strerror or error}") from None
+    try:
+        content = artifact.parse_json(text, str(file))
+    except CompileError:
         content = None
     if not isinstance(content, dict):
         raise CompileError.of("SNNC0124", f"{file} is not the calibration.json of a compilation")
@@ -190,14 +237,36 @@ def read_statistics(path: str | os.PathLike[str] | None) -> dict[str, Any] | Non
 
 
 def load_calibration(
-    calibration: Calibration | None, network: Network, diagnostics: Diagnostics, max_memory: int
+    calibration: Calibration | None, network: Network, diagnostics: Diagnostics, request: Request
 ) -> dict[str, Array] | None:
     """The calibration arrays by input name, checked; None without data."""
     if calibration is None:
         return None
+    if request.input_range is not None:
+        remedy = "the data show the range: leave one of the two out"
+        raise UsageError.of(
+            "SNNC0154", "an input range and calibration data exclude each other", remedy=remedy
+        )
+    from snnc.events import Events
+    from snnc.passes.spikify import Spikify
+
+    coded = (s for s in build_passes(request) if isinstance(s, Spikify) and s.input == "events")
+    events = next((Events(step.steps, step.max_count) for step in coded), None)
     if isinstance(calibration, str | os.PathLike):
-        return data.calibration(os.fspath(calibration), network, diagnostics, max_memory=max_memory)
-    return named_arrays(network, calibration, data.CALIBRATION, diagnostics)
+        path = os.fspath(calibration)
+        return data.calibration(path, network, diagnostics, max_memory=request.max_memory, events=events)
+    return named_arrays(network, calibration, data.CALIBRATION, diagnostics, events)
+
+
+def import_model(model: Model, request: Request, diagnostics: Diagnostics) -> Imported:
+    """The ann-level network of a model, within the limits of the request. Raises CompileError."""
+    from snnc import frontend
+
+    limits = frontend.Limits.within(request.max_memory, request.max_nodes, request.max_tensors)
+    if request.normalisation is not None and frontend.is_nir(model):
+        raise UsageError.of("SNNC0154", "a NIR file takes its input as it is: normalise the data instead")
+    before = _preprocessing(request.normalisation)
+    return frontend.load(model, diagnostics, limits=limits, preprocessing=before)
 
 
 def _preprocessing(normalisation: Normalisation | None) -> Any:
@@ -208,23 +277,44 @@ def _preprocessing(normalisation: Normalisation | None) -> Any:
     return Preprocessing(normalisation.mean, normalisation.std, normalisation.scale)
 
 
-def _measure(
-    ann: Network, network: Network, samples: Mapping[str, Array] | None, request: Request
-) -> Measurement | None:
-    """Layer errors and spikes on a few samples spread over the calibration data."""
-    if samples is None or network.level == "ann":
-        return None
+def _spread(samples: Mapping[str, Array] | None) -> dict[str, Array]:
+    """A few samples spread over the calibration data, to measure layers on; empty without data."""
+    if samples is None:
+        return {}
     total = len(next(iter(samples.values())))
     rows = np.unique(np.linspace(0, total - 1, min(SAMPLES, total)).astype(int))
-    engine = make_engine("fast", request.max_memory, request.threads)
-    return measure(ann, network, {name: np.asarray(x[rows]) for name, x in samples.items()}, engine)
+    return {name: np.asarray(x[rows]) for name, x in samples.items()}
+
+
+def _engine(request: Request) -> Engine:
+    return make_engine("fast", request.max_memory, request.threads)
+
+
+def _activity(network: Network, rows: Mapping[str, Array], measured: Measurement | None) -> Activity:
+    from snnc.backends.base import Activity
+
+    if measured is None:
+        return Activity()
+    names = population_names(network)
+    return Activity(rows, {names[node]: counts for node, counts in measured.counts.items()})
+
+
+def _emit(network: Network, backends: Sequence[Backend[Any]], activity: Activity) -> Emission:
+    """The netlist and what else was asked for; a network in real numbers has neither."""
+    from snnc.backends.netlist import NetlistFiles
+
+    if network.level != "int" and not backends:
+        return Emission()
+    others = [backend for backend in backends if not isinstance(backend, NetlistFiles)]
+    return emit(network, [NetlistFiles(), *others], activity)
 
 
 def _record(
     request: Request,
     passes: Sequence[Pass],
+    backends: Sequence[Backend[Any]],
     records: Sequence[PassRecord],
-    source: bytes,
+    content: bytes,
     samples: Mapping[str, Array] | None,
     saved: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -235,15 +325,17 @@ def _record(
         "ir": IR_FORMAT,
         "netlist": NETLIST_FORMAT,
         "pipeline": ",".join(spec.to_text(step) for step in passes),
+        "backends": [spec.to_text(backend) for backend in backends],
         "options": {
             **request.flags,
-            "preset": request.preset if request.pipeline is not None else request.preset or "default",
+            "preset": request.preset,
             "normalisation": dataclasses.asdict(before) if before else None,
+            "input_range": list(request.input_range) if request.input_range else None,
             "probe": request.probe,
             "stop_after": request.stop_after,
         },
         "inputs": {
-            "model": hashlib.sha256(source).hexdigest(),
+            "model": hashlib.sha256(content).hexdigest(),
             "calibration": data.digest(samples) if samples is not None else None,
             "statistics": hashlib.sha256(artifact.to_json(saved)).hexdigest() if saved is not None else None,
         },
@@ -251,7 +343,9 @@ def _record(
     }
 
 
-def _report(network: Network, records: Sequence[PassRecord], measured: Measurement | None) -> dict[str, Any]:
+def _report(
+    network: Network, records: Sequence[PassRecord], measured: Measurement | None, emission: Emission
+) -> dict[str, Any]:
     from snnc.backends import report
 
     costs = network_costs(network, measured.counts if measured else {}) if network.level == "int" else None
@@ -261,4 +355,5 @@ def _report(network: Network, records: Sequence[PassRecord], measured: Measureme
         sqnr_db=measured.sqnr_db if measured else {},
         samples=measured.samples if measured else 0,
         passes=[dataclasses.asdict(record) for record in records],
+        backends=emission.costs,
     )

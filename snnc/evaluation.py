@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from snnc import cluster
 from snnc.backends.base import Engine, Trace, decode
 from snnc.data import Evaluation
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.fixedpoint import quantize_input
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Input, MaxGate, Output
+from snnc.ir.projections import latency
 from snnc.ir.types import Int
 from snnc.measure import sqnr
 
@@ -34,12 +38,17 @@ BATCH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to run; no field changes a result. ``jobs`` batches run at a time, all processors by default."""
+    """How to run; no field changes a result.
+
+    ``jobs`` batches run at a time, by default as many as there are processors, or on the Dask cluster of
+    ``scheduler``.
+    """
 
     engine: EngineName = "fast"
     jobs: int | None = None
     batch: int = BATCH
     max_memory: int = 2 << 30
+    scheduler: str | None = None
 
     @property
     def workers(self) -> int:
@@ -109,10 +118,11 @@ def evaluate(
 ) -> tuple[dict[str, Any], Tally]:
     """Top-1 of ANN and SNN, their agreement and the outputs' error at every step of interest.
 
-    ``progress`` is told samples done and in total. Raises CompileError (SNNC0162) if there is nothing to
-    compare with: neither an ANN nor labels, or labels outside the network's classes.
+    ``ann`` answers where ``data`` do not say what is expected. ``progress`` is told samples done and in
+    total. Raises CompileError (SNNC0162) if there is nothing to compare with: neither an ANN nor labels,
+    or labels outside the network's classes.
     """
-    data = _scorable(network, data, ann, diagnostics)
+    data = scorable(network, data, diagnostics, has_ann=ann is not None)
     tally: Tally | None = None
     for part in _batches(network, data, ann, settings):
         if tally is None:
@@ -123,7 +133,7 @@ def evaluate(
             progress(tally.samples, data.samples)
     assert tally is not None
     _report_clipping(tally, diagnostics)
-    return _result(network, data, ann, tally), tally
+    return _result(network, tally), tally
 
 
 def mean_counts(tally: Tally) -> dict[int, Floats]:
@@ -131,12 +141,16 @@ def mean_counts(tally: Tally) -> dict[int, Floats]:
     return {node: total / tally.samples for node, total in tally.counts.items()}
 
 
-def _scorable(network: Network, data: Evaluation, ann: Ann | None, diagnostics: Diagnostics) -> Evaluation:
+def scorable(network: Network, data: Evaluation, diagnostics: Diagnostics, *, has_ann: bool) -> Evaluation:
+    """The data, without labels that mean nothing to ``network``, at any level.
+
+    Raises CompileError as :func:`evaluate`.
+    """
     classes = network.type(network.operands(next(network.of(Output)))[0]).size
     if data.labels is not None and classes == 1:
         diagnostics.note("SNNC0162", "labels are not used: the network has a single output value")
         data = dataclasses.replace(data, labels=None)
-    if data.labels is None and ann is None:
+    if data.labels is None and data.expected is None and not has_ann:
         raise CompileError.of(
             "SNNC0162",
             "there is nothing to compare with: no labels, and the artifact keeps no source model",
@@ -150,22 +164,76 @@ def _scorable(network: Network, data: Evaluation, ann: Ann | None, diagnostics: 
 
 def _batches(network: Network, data: Evaluation, ann: Ann | None, settings: Settings) -> Iterator[Tally]:
     """One tally per batch, in order; no more batches are in flight than there are workers."""
-    local = threading.local()
+    starts = range(0, data.samples, settings.batch)
+    if settings.scheduler is not None:
+        yield from _on_cluster(network, data, ann, settings, settings.scheduler)
+        return
+    engine = make_engine(settings.engine, max(1, settings.max_memory // settings.workers))
 
     def one(start: int) -> Tally:
-        if not hasattr(local, "engine"):
-            share = max(1, settings.max_memory // settings.workers)
-            local.engine = make_engine(settings.engine, share)
-        inputs = {name: x[start : start + settings.batch] for name, x in data.inputs.items()}
-        labels = None if data.labels is None else data.labels[start : start + settings.batch]
-        return _tally(network, inputs, labels, local.engine.simulate(network, inputs), ann)
+        return _run(network, engine, *_cut(data, ann, start, settings.batch))
 
     with concurrent.futures.ThreadPoolExecutor(settings.workers) as pool:
-        starts = iter(range(0, data.samples, settings.batch))
-        pending = [pool.submit(one, start) for start in itertools.islice(starts, settings.workers)]
-        while pending:
-            yield pending.pop(0).result()
-            pending += [pool.submit(one, start) for start in itertools.islice(starts, 1)]
+        yield from _in_order(lambda start: pool.submit(one, start), starts, settings.workers)
+
+
+def _on_cluster(
+    network: Network, data: Evaluation, ann: Ann | None, settings: Settings, address: str
+) -> Iterator[Tally]:
+    """Batches simulated by the workers of a Dask cluster; data are read and the ANN runs here."""
+    with cluster.connect(address) as client:
+        shared = client.scatter((network, settings.engine, settings.max_memory), broadcast=True)
+
+        def submit(start: int) -> Any:
+            return client.submit(_elsewhere, shared, *_cut(data, ann, start, settings.batch), pure=False)
+
+        starts = range(0, data.samples, settings.batch)
+        most = 2 * sum(client.nthreads().values())
+        with cluster.losses(address):
+            yield from _in_order(submit, starts, most)
+
+
+def _in_order(submit: Callable[[int], Any], starts: Iterable[int], most: int) -> Iterator[Tally]:
+    """The results of what ``submit`` gives for each start, ``most`` at a time."""
+    waiting = iter(starts)
+    pending = collections.deque(submit(start) for start in itertools.islice(waiting, most))
+    while pending:
+        yield pending.popleft().result()
+        pending.extend(submit(start) for start in itertools.islice(waiting, 1))
+
+
+Part = tuple[dict[str, Array], npt.NDArray[np.int64] | None, Mapping[str, Array] | None]
+"""Inputs, labels and the ANN's outputs of one batch, as far as they are known."""
+
+
+def _cut(data: Evaluation, ann: Ann | None, start: int, size: int) -> Part:
+    window = slice(start, start + size)
+    inputs = {name: x[window] for name, x in data.inputs.items()}
+    labels = None if data.labels is None else data.labels[window]
+    if data.expected is not None:
+        return inputs, labels, {name: y[window] for name, y in data.expected.items()}
+    return inputs, labels, ann(inputs) if ann is not None else None
+
+
+def _run(
+    network: Network,
+    engine: Engine,
+    inputs: dict[str, Array],
+    labels: npt.NDArray[np.int64] | None,
+    expected: Mapping[str, Array] | None,
+) -> Tally:
+    return _tally(network, inputs, labels, engine.simulate(network, inputs), expected)
+
+
+_local = threading.local()
+
+
+def _elsewhere(shared: tuple[Network, EngineName, int], *part: Any) -> Tally:
+    """A batch on a worker of a cluster, which keeps its engine."""
+    network, name, max_memory = shared
+    if getattr(_local, "settings", None) != (name, max_memory):
+        _local.engine, _local.settings = make_engine(name, max_memory), (name, max_memory)
+    return _run(network, _local.engine, *part)
 
 
 def _tally(
@@ -173,7 +241,7 @@ def _tally(
     inputs: Mapping[str, Array],
     labels: npt.NDArray[np.int64] | None,
     trace: Trace,
-    ann: Ann | None,
+    expected: Mapping[str, Array] | None,
 ) -> Tally:
     samples = len(next(iter(inputs.values())))
     counts = {node: np.asarray(c.sum(axis=0), np.float64) for node, c in trace.emitted().items()}
@@ -185,8 +253,7 @@ def _tally(
     classes = trace.outputs[first.name][:, at].reshape(samples, len(at), -1).argmax(axis=2)
     if labels is not None:
         tally.hits = (classes == labels[:, None]).sum(axis=0)
-    if ann is not None:
-        expected = ann(inputs)
+    if expected is not None:
         wanted = expected[first.name].reshape(samples, -1)
         wanted = wanted[:, 0] if "argmax" in first.activation.split(",") else wanted.argmax(axis=1)
         tally.matches = (classes == wanted[:, None]).sum(axis=0)
@@ -237,8 +304,11 @@ def _log_softmax(values: Floats) -> Floats:
 
 
 _HOST: dict[str, Callable[[Floats], Floats]] = {
+    # a network's own values are real; to round them to codes and back says nothing about it
+    "dequantize": lambda values: values,
     "log_softmax": _log_softmax,
     "relu": lambda values: np.maximum(values, 0),
+    "requantize": lambda values: values,
     "sigmoid": lambda values: 0.5 * (1 + np.tanh(values / 2)),
     "softmax": lambda values: np.exp(_log_softmax(values)),
 }
@@ -250,6 +320,9 @@ def _clipped(network: Network, inputs: Mapping[str, Array]) -> dict[str, tuple[i
         op = network.op(node)
         assert isinstance(op, Input)
         x = inputs[op.name]
+        if op.coding == "events":
+            found[op.name] = (int(np.maximum(x - float(op.max_count), 0).sum()), int(x.sum()) or 1)
+            continue
         element = Int(op.bits, op.signed) if op.bits else None
         clipped = quantize_input(x, op.scale, element.lo, element.hi)[1] if element else 0
         found[op.name] = (clipped, x.size)
@@ -263,27 +336,38 @@ def _report_clipping(tally: Tally, diagnostics: Diagnostics) -> None:
             diagnostics.warning("SNNC0125", message, remedy="calibrate with data of this range")
 
 
-def _result(network: Network, data: Evaluation, ann: Ann | None, tally: Tally) -> dict[str, Any]:
+def losses(points: float, limit: float, samples: int) -> tuple[int, int]:
+    """How many samples a loss of ``points`` is, and how many ``limit`` points allow, rounded up."""
+    return round(points * samples / 100), math.ceil(round(limit * samples / 100, 9))
+
+
+def _result(network: Network, tally: Tally) -> dict[str, Any]:
     n = tally.samples
     classifier = network.type(network.operands(next(network.of(Output)))[0]).size > 1
-    scored = ann is not None and tally.hits is not None
+    scored = tally.matches is not None and tally.hits is not None
     loss = 100 * int(tally.ann_hits - tally.hits[-1]) / n if scored and tally.hits is not None else None
     agreement = (tally.matches / n).tolist() if tally.matches is not None and classifier else None
     return {
         "samples": n,
         "T": network.steps,
         "schedule": network.schedule,
+        "latency_steps": latency(network),
         "level": network.level,
         "ann_top1": tally.ann_hits / n if scored else None,
         "steps": steps_of(network),
         "snn_top1": None if tally.hits is None else (tally.hits / n).tolist(),
         "agreement": agreement,
         "loss_points": loss,
-        "spikes_per_sample": float(sum(c.sum() for c in tally.counts.values()) / n),
+        "spikes_per_sample": _spikes(network, tally) / n,
         "firing_rate": _rate(network, tally),
         "outputs": {name: _quality(*error) for name, error in tally.errors.items()},
         "clipped": {name: clipped / size for name, (clipped, size) in tally.clipped.items()},
     }
+
+
+def _spikes(network: Network, tally: Tally) -> float:
+    """All spikes of populations: events that came in are not theirs."""
+    return float(sum(tally.counts[node].sum() for node in network.of(IfNeuron, MaxGate)))
 
 
 def _rate(network: Network, tally: Tally) -> float | None:
@@ -292,7 +376,7 @@ def _rate(network: Network, tally: Tally) -> float | None:
     neurons = sum(network.type(node).size for node in network.of(IfNeuron, MaxGate))
     if not neurons:
         return None
-    return float(sum(c.sum() for c in tally.counts.values()) / (tally.samples * neurons * network.steps))
+    return _spikes(network, tally) / (tally.samples * neurons * network.steps)
 
 
 def _quality(squares: Floats, power: float, size: int) -> dict[str, Any]:

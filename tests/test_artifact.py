@@ -93,6 +93,13 @@ def test_verify_finds_changed_files(out, name):
     assert {d.code for d in caught.value.diagnostics} == {"SNNC0161"}
 
 
+def test_verify_finds_a_report_of_equal_content_written_otherwise(out):
+    report = (out / "report.json").read_bytes()
+    (out / "report.json").write_bytes(report.replace(b"{\n", b"{ \n", 1))
+    with pytest.raises(CompileError, match=r"report\.json was changed"):
+        artifact.verify_artifact(out)
+
+
 def test_verify_finds_missing_and_added_files_together(out):
     (out / "calibration.json").unlink()
     (out / "mem" / "extra.mem").write_text("00\n")

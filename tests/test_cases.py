@@ -11,7 +11,8 @@ import snnc
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.netlist import executor
 from snnc.backends.reference.engine import ReferenceEngine
-from snnc.compiled import population_names
+from snnc.emission import population_names
+from snnc.ir.schedule import SCHEDULES
 
 CASES = [
     "lenet",
@@ -30,7 +31,7 @@ CASES = [
 STEPS = 12
 
 
-@pytest.fixture(scope="module", params=[(c, s) for c in CASES for s in ("rate", "layerwise")], ids="-".join)
+@pytest.fixture(scope="module", params=[(c, s) for c in CASES for s in SCHEDULES], ids="-".join)
 def compiled(request, load_case):
     name, schedule = request.param
     case = load_case(name, test=2, calib=16)

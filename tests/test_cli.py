@@ -12,7 +12,7 @@ import pytest
 
 from snnc.cli import run
 from snnc.ir.parser import parse
-from snnc.passes import PASSES
+from snnc.passes import PASSES, PRESETS, build
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert done.stderr == ""
-    for name in ("compile", "opt", "check", "passes", "evaluate", "simulate", "report", "verify"):
+    for name in ("compile", "opt", "check", "passes", "evaluate", "simulate", "report", "verify", "sweep"):
         assert f"\n  {name} " in done.stdout
 
 
@@ -110,12 +110,13 @@ def test_evaluate_without_labels_or_source(command, digits, out):
     assert (code, json.loads(stdout)["agreement"]) == (0, None)
 
 
-def test_layerwise_has_one_answer(command, digits):
-    arguments = ("--calib", digits.data, "--T", 16, "--schedule", "layerwise", "-o", "l.snnc")
+@pytest.mark.parametrize(("schedule", "steps"), [("layerwise", 16), ("phase", 5)])
+def test_integrate_then_fire_has_one_answer(command, digits, schedule, steps):
+    arguments = ("--calib", digits.data, "--T", steps, "--schedule", schedule, "-o", "l.snnc")
     assert command("compile", digits.model, *arguments)[0] == 0
     code, stdout, _ = command("evaluate", "l.snnc", "--data", digits.data, "--limit", 50, "--json", "-")
     result = json.loads(stdout)
-    assert (code, result["steps"]) == (0, [16])
+    assert (code, result["steps"]) == (0, [steps])
     assert result["agreement"][0] > 0.9
 
 
@@ -163,7 +164,7 @@ def test_report_as_table_and_json(command, out):
     totals = report["totals"]
     assert totals["sops"] == sum(layer["sops"] for layer in report["layers"])
     assert totals["eq13"] > 2 * totals["macs"]
-    assert [p["name"] for p in report["passes"]] == list(PASSES)
+    assert [p["name"] for p in report["passes"]] == [step.name for step in build(PRESETS["default"], {})]
     for entry in report["energy"]:
         assert entry["source"]
         assert (entry["total_picojoules"] is None) == bool(entry["unpriced"])
@@ -181,7 +182,7 @@ def test_check_lists_every_node(command, digits):
     nodes = json.loads(stdout)
     assert [n["op"] for n in nodes][:3] == ["Conv", "BatchNormalization", "Relu"]
     assert {n["status"] for n in nodes} == {"ok"}
-    assert "10 ok, 0 approximated, 0 unsupported" in command("check", digits.model)[1]
+    assert "10 ok, 0 approximated, 0 refused" in command("check", digits.model)[1]
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -263,6 +264,10 @@ WRONG = {
     "unknown pass": (("compile", "MODEL", "--pipeline", "spikfy"), 2, "SNNC0153"),
     "malformed pipeline": (("compile", "MODEL", "--pipeline", "spikify{"), 2, "SNNC0152"),
     "unknown preset": (("compile", "MODEL", "--preset", "best"), 2, "SNNC0153"),
+    "unknown backend": (("compile", "MODEL", "--backend", "vhdl"), 2, "SNNC0153"),
+    "malformed backend": (("compile", "MODEL", "--backend", "netlist{"), 2, "SNNC0152"),
+    "backend option": (("compile", "MODEL", "--backend", "netlist{lanes=2}"), 2, "SNNC0153"),
+    "backend twice": (("compile", "MODEL", "--backend", "netlist,netlist"), 2, "SNNC0154"),
     "preset and pipeline": (("compile", "MODEL", "--preset", "ecc", "--pipeline", "simplify"), 2, "SNNC0154"),
     "contradiction": (("compile", "MODEL", "--pipeline", "spikify{T=8}", "--T", "9"), 2, "SNNC0154"),
     "idle flag": (("compile", "MODEL", "--pipeline", "simplify", "--bits", "4"), 2, "SNNC0154"),
@@ -281,6 +286,8 @@ WRONG = {
     "unknown pass to explain": (("passes", "none"), 2, "SNNC0153"),
     "unknown option": (("compile", "MODEL", "--nonsense"), 2, "No such option"),
     "malformed size": (("compile", "MODEL", "--max-memory", "lots"), 2, "not a size"),
+    "malformed range": (("compile", "MODEL", "--input-range", "1,0"), 2, "not a range"),
+    "range and data": (("compile", "MODEL", "--input-range", "0,1", "--calib", "DATA"), 2, "SNNC0154"),
     "malformed number": (("compile", "MODEL", "--mean", "0.5,x"), 2, "not a number"),
 }
 

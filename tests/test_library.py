@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import pytest
+from integer_networks import make
 
 import snnc
 from snnc.diagnostics import CompileError, UsageError
@@ -15,6 +16,7 @@ from snnc.evaluation import host, steps_of
 from snnc.ir.context import Context
 from snnc.ir.network import Network
 from snnc.ir.ops import Level
+from snnc.ir.projections import latency
 from snnc.passes import PRESETS, build
 from snnc.passes.base import Pass, Promise
 
@@ -94,10 +96,18 @@ def test_third_party_passes_are_objects_in_a_pipeline(digits):
         (8, "rate", [1, 2, 4, 8]),
         (100, "rate", [1, 2, 4, 8, 16, 32, 64, 100]),
         (100, "layerwise", [100]),
+        (8, "phase", [8]),
     ],
 )
 def test_answers_are_reported_at_powers_of_two_and_the_end(steps, schedule, expected):
     assert steps_of(Network("net", steps=steps, schedule=schedule)) == expected
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("rate", 6), ("layerwise", 18), ("phase", 18)])
+def test_latency_is_T_for_each_population_on_the_longest_path(schedule, expected):
+    # three populations in a row; a max gate fires with its input
+    assert latency(make(f"residual-{schedule}")) == expected
+    assert latency(make(f"gates-{schedule}")) == 6
 
 
 def test_the_host_applies_what_was_left_to_it():

@@ -13,7 +13,7 @@ from snnc.backends.costs import CostReport, LayerCost, energy_estimate
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, MaxGate, Op, Readout, Weighted
-from snnc.ir.projections import incoming
+from snnc.ir.projections import incoming, latency
 from snnc.targets import load_energy_prices
 
 FORMAT, VERSION = "snnc-report", 1
@@ -30,12 +30,13 @@ def build(
     sqnr_db: Mapping[int, float | None],
     samples: int,
     passes: Sequence[Mapping[str, Any]],
+    backends: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The report of a spiking network.
 
     ``costs`` are those of its netlist, None if it has none; ``sqnr_db`` is keyed by node; ``samples`` is
     how many calibration samples both were measured on: with 0, spikes and what follows from them are
-    null. ``passes`` are the pipeline's records.
+    null. ``passes`` are the pipeline's records, ``backends`` what each says of its own costs.
     """
     by_population = {layer.population: layer for layer in costs.layers} if costs else {}
     layers = [
@@ -55,6 +56,7 @@ def build(
             "name": network.name,
             "T": network.steps,
             "schedule": network.schedule,
+            "latency_steps": latency(network),
             "level": network.level,
         },
         "measured_samples": samples,
@@ -62,6 +64,7 @@ def build(
         "totals": _known(dataclasses.asdict(costs.totals), samples) if costs else None,
         "energy": _energy(costs) if costs and samples else [],
         "passes": [dict(record) for record in passes],
+        "backends": {name: dict(section) for name, section in backends.items()},
     }
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from snnc.diagnostics import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 _COLUMNS = (
     ("layer", "left"),
@@ -28,16 +31,46 @@ _COLUMNS = (
 
 def render(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What to print of a report, top to bottom; names from models are plain text, never markup."""
-    from rich.text import Text
-
     about = report["network"]
-    yield Text(f"{about['name']}: T = {about['T']}, {about['schedule']}, {about['level']} level")
+    yield _plain(
+        f"{about['name']}: T = {about['T']}, {about['schedule']}, {about['level']} level; "
+        f"the answer after {about['latency_steps']} steps"
+    )
     yield _layers(report["layers"])
-    yield from (Text(line) for line in _totals(report))
+    yield from map(_plain, _totals(report))
     if report["energy"]:
         yield _energy(report["energy"])
     if report["passes"]:
         yield _passes(report["passes"])
+    if hardware := report["backends"].get("verilog"):
+        yield _units(hardware["units"])
+        yield _plain(_hardware(hardware))
+
+
+def _units(units: Mapping[str, Any]) -> Table:
+    """The cycles of every unit of a hardware design."""
+    columns = (("unit", "left"), ("cycles", "right"), ("lanes used", "right"), ("membrane", "right"))
+    rows = [
+        [
+            name,
+            f"{unit['cycles']:.0f}",
+            "–" if unit["lane_utilisation"] is None else f"{unit['lane_utilisation']:.0%}",
+            str(unit["membrane_bits"] or "–"),
+        ]
+        for name, unit in units.items()
+    ]
+    return table(columns, rows)
+
+
+def _hardware(section: Mapping[str, Any]) -> str:
+    memory, busiest = section["memory"], section["busiest_cycles"]
+    milliseconds = busiest / section["clock_mhz"] / 1e3
+    return (
+        f"Verilog, {section['lanes']} lanes: at least {busiest:.0f} cycles per inference, "
+        f"{milliseconds:.2f} ms at {section['clock_mhz']:g} MHz; "
+        f"ROM {memory['rom_bits']} bits, RAM {memory['ram_bits']} bits, "
+        f"{memory['ice40_block_rams']} block RAMs of an iCE40"
+    )
 
 
 def quantity(value: float | None, digits: int = 3) -> str:
@@ -54,14 +87,20 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> 
     """A table of plain text; ``columns`` are titles and alignments."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     made = Table(box=box.SIMPLE, pad_edge=False)
     for title, side in columns:
-        made.add_column(title, justify="right" if side == "right" else "left", overflow="fold")
+        made.add_column(_plain(title), justify="right" if side == "right" else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*map(_plain, row))
     return made
+
+
+def _plain(text: str) -> Text:
+    """No markup and no control characters, whatever a name holds."""
+    from rich.text import Text
+
+    return Text(printable(text, 1000))
 
 
 def _layers(layers: Sequence[Mapping[str, Any]]) -> Table:
@@ -87,8 +126,6 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _place(layer: Mapping[str, Any]) -> str:
-    from snnc.diagnostics import printable
-
     names = layer["origin"] or [layer["kind"]]
     return printable(names[0], 28) + (f" +{len(names) - 1}" if len(names) > 1 else "")
 
@@ -125,7 +162,7 @@ def _energy(entries: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         (
             f"{entry['name']} ({entry['kind']})",
-            _microjoules(entry),
+            microjoules(entry),
             ", ".join(entry["unpriced"]) or "–",
             entry["source"],
         )
@@ -134,7 +171,7 @@ def _energy(entries: Sequence[Mapping[str, Any]]) -> Table:
     return table(columns, rows)
 
 
-def _microjoules(entry: Mapping[str, Any]) -> str:
+def microjoules(entry: Mapping[str, Any]) -> str:
     """The total, or the priced part of it as a lower bound."""
     if entry["total_picojoules"] is not None:
         return quantity(entry["total_picojoules"] / 1e6)

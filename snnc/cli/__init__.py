@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from snnc.cli.compile import compile_command, opt
+from snnc.cli.cosim import cosim
 from snnc.cli.inspect import check, passes, report, verify
 from snnc.cli.options import common
 from snnc.cli.run import evaluate, simulate
+from snnc.cli.sweep import sweep
 from snnc.cli.terminal import Terminal
 from snnc.diagnostics import Diagnostic, SnncError
 from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
@@ -30,7 +32,7 @@ def snnc() -> None:
     """
 
 
-for command in (compile_command, opt, check, passes, evaluate, simulate, report, verify):
+for command in (compile_command, opt, check, passes, evaluate, simulate, report, verify, sweep, cosim):
     snnc.add_command(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snnc.cli.dumps import Dumper
-from snnc.cli.options import common, pipeline_options, pipeline_text
-from snnc.cli.terminal import Terminal, show
-from snnc.diagnostics import CompileError, Diagnostics, UsageError
+from snnc.cli.options import base_request, common, pipeline_options, pipeline_text
+from snnc.cli.terminal import Terminal, show, write_output
+from snnc.diagnostics import Diagnostics, UsageError
+from snnc.files import read_regular
 
 if TYPE_CHECKING:
     from snnc.driver import Request
@@ -24,27 +26,48 @@ if TYPE_CHECKING:
 
 
 @click.command("compile")
-@click.argument("model", metavar="MODEL.onnx")
+@click.argument("model", metavar="MODEL.onnx|MODEL.nir")
 @click.option("-o", "--output", metavar="OUT", help="The folder to write.  [default: MODEL's stem + .snnc]")
+@click.option(
+    "--backend", "backends", metavar="NAME{…}", multiple=True, help="What else to write; see snnc passes."
+)
+@click.option(
+    "--budget-accuracy",
+    "budget",
+    type=click.FloatRange(0),
+    metavar="POINTS",
+    help="Choose the cheapest preset, T and bits that lose no more top-1 on --data.",
+)
+@click.option("--data", "data_file", metavar="FILE[:KEY]", help="Inputs and labels y for --budget-accuracy.")
 @click.option("--no-source", is_flag=True, help="Do not keep the ONNX model; evaluate then lacks the ANN.")
 @pipeline_options
 @common
 @click.pass_obj
 def compile_command(
-    terminal: Terminal, /, model: str, output: str | None, no_source: bool, **given: Any
+    terminal: Terminal,
+    /,
+    model: str,
+    output: str | None,
+    no_source: bool,
+    backends: tuple[str, ...],
+    **given: Any,
 ) -> None:
-    """Compile an ONNX model into a spiking network.
+    """Compile an ONNX model, or a spiking network in a NIR file.
 
     Writes one folder: the network, its netlist, a simulator that needs only NumPy, the statistics of the
     calibration, a report, and a manifest of it all. An existing folder is replaced only if it is such a
     one; nothing is written if anything fails.
     """
     from snnc import artifact
-    from snnc.driver import compile_model
+    from snnc.driver import compile_model, with_preset
 
     out = pathlib.Path(output if output is not None else f"{pathlib.Path(model).stem}.snnc")
     artifact.check_output(out)
-    request = make_request(given, keep_source=not no_source)
+    request = with_preset(make_request(given, keep_source=not no_source, backends=backends), model)
+    if (given["budget"] is None) != (given["data_file"] is None):
+        raise UsageError.of("SNNC0154", "--budget-accuracy and --data go together")
+    if given["budget"] is not None:
+        request = _within_budget(terminal, model, request, given)
     with watching(terminal, request, given) as observe:
         compiled = compile_model(
             model,
@@ -60,6 +83,25 @@ def compile_command(
 
         show(*report.render(compiled.report()))
     click.echo(out)
+
+
+def _within_budget(terminal: Terminal, model: str, request: Request, given: dict[str, Any]) -> Request:
+    """The request with the preset, T and bits that are cheapest within the budget."""
+    from snnc.backends.report.table import quantity
+    from snnc.sweep.bench import Workbench, prepare
+    from snnc.sweep.budget import candidates, choose
+
+    if request.pipeline is not None or given["stats"] is not None or request.stop_after is not None:
+        taken = "--pipeline, --stats and --stop-after"
+        raise UsageError.of("SNNC0154", f"--budget-accuracy chooses among presets: it excludes {taken}")
+    diagnostics = Diagnostics()
+    bench = prepare(model, request, diagnostics, calibration=given["calib"], evaluation=given["data_file"])
+    row = choose(Workbench(bench, diagnostics), request, candidates(request), given["budget"], diagnostics)
+    if not terminal.quiet:
+        chosen = f"preset {row['preset']}, T = {row['T']}, {row['bits']} bits"
+        loss = f"{row['loss_points']:.2f} points on {row['samples']} samples"
+        click.echo(f"{chosen}: loses {loss} with {quantity(row['sops'])} SOPs", err=True)
+    return dataclasses.replace(request, preset=row["preset"], T=row["T"], bits=row["bits"])
 
 
 @click.command()
@@ -83,43 +125,38 @@ def opt(terminal: Terminal, /, model: str, output: str, blobs: str | None, **giv
     request = make_request(given)
     with watching(terminal, request, given) as observe:
         network = optimise(
-            _read_input(model, blobs),
+            _read_input(model, blobs, given["max_memory"]),
             request,
             calibration=given["calib"],
             statistics=given["stats"],
             diagnostics=Diagnostics(),
             observe=observe,
         )
-    if output == "-":
-        click.echo(print_network(network, blobs=pathlib.Path(blobs) if blobs else None), nl=False)
-        return
     path = pathlib.Path(output)
+    beside = None if output == "-" else path.parent / "blobs"
     try:
-        text = print_network(network, blobs=pathlib.Path(blobs) if blobs else path.parent / "blobs")
-        path.write_text(text, "utf-8")
+        text = print_network(network, blobs=pathlib.Path(blobs) if blobs else beside)
     except OSError as error:
-        raise UsageError.of("SNNC0160", f"cannot write {path}: {error.strerror}") from None
+        raise UsageError.of("SNNC0160", f"cannot write blobs: {error.strerror}") from None
+    if output == "-":
+        click.echo(text, nl=False)
+    else:
+        write_output(output, text.encode())
 
 
-def make_request(given: dict[str, Any], *, keep_source: bool = True) -> Request:
-    """The compilation that the options ask for."""
-    from snnc.compiled import Normalisation
-    from snnc.driver import Request
-
-    before = {name: given[name] for name in ("mean", "std", "scale") if given[name] is not None}
-    return Request(
+def make_request(given: dict[str, Any], **others: Any) -> Request:
+    """The compilation that the options ask for; ``others`` are further fields of the request."""
+    return base_request(
+        given,
         preset=given["preset"],
         pipeline=pipeline_text(given["pipeline"]),
         bits=given["bits"],
         T=given["T"],
-        schedule=given["schedule"],
-        input=given["input_"],
-        target=given["target"],
-        normalisation=Normalisation(**before) if before else None,
-        probe=given["probe"],
-        max_memory=given["max_memory"],
+        input_range=given["input_range"],
+        reset=given["reset"],
+        compare=given["compare"],
         stop_after=given["stop_after"],
-        keep_source=keep_source,
+        **others,
     )
 
 
@@ -146,12 +183,12 @@ def watching(terminal: Terminal, request: Request, given: dict[str, Any]) -> Ite
         yield observe
 
 
-def _read_input(argument: str, blobs: str | None) -> str | bytes | Network:
+def _read_input(argument: str, blobs: str | None, max_memory: int) -> str | bytes | Network:
     """A network from IR text, or what holds an ONNX model: its path, or its bytes from stdin."""
-    from snnc.ir.parser import parse
+    from snnc.ir.parser import MOST_CHARACTERS, parse
 
     if argument == "-":
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(max_memory + 1)
         if not content.lstrip().startswith((b"snnc-ir", b"//")):
             return content
         folder = pathlib.Path(blobs or "blobs")
@@ -159,9 +196,14 @@ def _read_input(argument: str, blobs: str | None) -> str | bytes | Network:
     path = pathlib.Path(argument)
     if path.suffix != ".snn":
         return argument
-    if not path.exists():
-        raise UsageError.of("SNNC0164", f"there is no file {path}")
-    if not path.is_file():
-        raise CompileError.of("SNNC0150", f"{path} is not a regular file")
-    text = path.read_bytes().decode("utf-8", "replace")
-    return parse(text, blobs=pathlib.Path(blobs) if blobs else path.parent / "blobs", file=str(path))
+    try:
+        text = read_regular(path, limit=MOST_CHARACTERS)
+    except FileNotFoundError:
+        raise UsageError.of("SNNC0164", f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError.of("SNNC0101", f"cannot read {path}: {error.strerror or error}") from None
+    return parse(
+        text.decode("utf-8", "replace"),
+        blobs=pathlib.Path(blobs) if blobs else path.parent / "blobs",
+        file=str(path),
+    )

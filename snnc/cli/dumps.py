@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from snnc.cli.terminal import write_output
 from snnc.diagnostics import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ class Dumper:
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                message = f"cannot write into {self._folder}: {error.strerror}"
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                message = f"cannot write into {self._folder}: {reason}"
                 raise UsageError.of("SNNC0160", message) from None
 
     def __call__(self, index: int, step: Pass | None, network: Network) -> None:
@@ -38,5 +40,9 @@ class Dumper:
             click.echo(f"// -----// IR after {name} //----- //", err=True)
             click.echo(print_network(network), err=True, nl=False)
         if self._folder is not None:
-            text = print_network(network, blobs=self._folder / "blobs")
-            (self._folder / f"{index:02}-{name}.snn").write_text(text, "utf-8")
+            try:
+                text = print_network(network, blobs=self._folder / "blobs")
+            except OSError as error:
+                message = f"cannot write into {self._folder}: {error.strerror}"
+                raise UsageError.of("SNNC0160", message) from None
+            write_output(str(self._folder / f"{index:02}-{name}.snn"), text.encode())

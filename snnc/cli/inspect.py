@@ -6,16 +6,13 @@ import inspect
 import json
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from snnc.cli.options import common
-from snnc.cli.terminal import Terminal, show
+from snnc.cli.options import common, limit_options
+from snnc.cli.terminal import Terminal, show, write_output
 from snnc.diagnostics import CompileError, Diagnostics, UsageError, printable
-
-if TYPE_CHECKING:
-    from snnc.passes.base import Pass
 
 json_option = click.option("--json", "json_file", metavar="FILE|-", help="Write JSON instead.")
 
@@ -23,15 +20,18 @@ json_option = click.option("--json", "json_file", metavar="FILE|-", help="Write 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
 @json_option
+@limit_options
 @common
 @click.pass_obj
-def check(terminal: Terminal, /, model: str, json_file: str | None) -> int:
+def check(terminal: Terminal, /, model: str, json_file: str | None, **given: int) -> int:
     """Say node by node what of a model is supported; exit code 1 if something is not."""
     from snnc.backends.report.table import table
+    from snnc.frontend import Limits
     from snnc.frontend import inspect as inspect_model
 
     diagnostics = Diagnostics()
-    nodes = inspect_model(model, diagnostics)
+    limits = Limits.within(given["max_memory"], given["max_nodes"], given["max_tensors"])
+    nodes = inspect_model(model, diagnostics, limits=limits)
     rows = [{"name": n.name, "op": n.op_type, "status": n.status, "reason": n.reason} for n in nodes]
     if json_file is not None:
         write_json(json_file, rows)
@@ -39,37 +39,46 @@ def check(terminal: Terminal, /, model: str, json_file: str | None) -> int:
         columns = (("node", "left"), ("operator", "left"), ("status", "left"), ("reason", "left"))
         show(table(columns, [[printable(value, 80) for value in row.values()] for row in rows]))
     statuses: list[str] = [n.status for n in nodes]
-    kinds = ("ok", "approximated", "unsupported")
+    kinds = ("ok", "approximated", "refused")
     click.echo(", ".join(f"{statuses.count(kind)} {kind}" for kind in kinds), err=json_file is not None)
     errors = [d for d in diagnostics.items if d.severity == "error"]
     for error in errors:
         terminal.diagnose(error)
-    return 1 if errors or "unsupported" in statuses else 0
+    return 1 if errors or "refused" in statuses else 0
 
 
 @click.command()
-@click.argument("name", metavar="[PASS]", required=False)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--presets", is_flag=True, help="List the presets alone, as pipeline texts.")
 @common
-def passes(name: str | None) -> None:
-    """List the passes and presets, or explain one pass and its options."""
+def passes(name: str | None, presets: bool) -> None:
+    """List passes, presets and backends, or explain one pass or backend and its options."""
+    from snnc import backends
     from snnc.backends.report.table import table
-    from snnc.passes import PASSES, PRESETS
-    from snnc.spec import describe, known
+    from snnc.passes import PASSES
+    from snnc.spec import known
 
-    if name is None:
+    emitters = backends.registry()
+    if presets:
+        if name is not None:
+            raise UsageError.of("SNNC0154", "--presets lists them all: leave the name out")
+        _list_presets()
+    elif name is None:
         rows = [[n, cls.level, cls.promise.value, _summary(cls)] for n, cls in PASSES.items()]
         show(table((("pass", "left"), ("level", "left"), ("promise", "left"), ("does", "left")), rows))
-        for preset, text in PRESETS.items():
-            click.echo(f"preset {preset}:\n  {text}")
-        return
-    if name not in PASSES:
-        raise UsageError.of("SNNC0153", f"unknown pass {name!r}", remedy=known(name, PASSES))
-    cls = PASSES[name]
-    click.echo(f"{name}: {cls.promise.value}, at the {cls.level} level\n")
-    click.echo(inspect.getdoc(sys.modules[cls.__module__]) or "")
-    rows = [list(option) for option in describe(cls)]
-    if rows:
-        show(table((("option", "left"), ("type", "left"), ("default", "left")), rows))
+        _list_presets()
+        rows = [[n, emitter.takes, _summary(emitter)] for n, emitter in emitters.items()]
+        show(table((("backend", "left"), ("takes", "left"), ("writes", "left")), rows))
+    elif name in PASSES:
+        cls = PASSES[name]
+        click.echo(f"{name}: {cls.promise.value}, at the {cls.level} level\n")
+        _explain(cls, inspect.getdoc(sys.modules[cls.__module__]))
+    elif name in emitters:
+        click.echo(f"{name}: a backend that takes the {emitters[name].takes}\n")
+        _explain(emitters[name], inspect.getdoc(emitters[name]))
+    else:
+        remedy = known(name, [*PASSES, *emitters])
+        raise UsageError.of("SNNC0153", f"unknown pass or backend {name!r}", remedy=remedy)
 
 
 @click.command()
@@ -88,7 +97,12 @@ def report(out: str, json_file: str | None) -> None:
         return
     from snnc.backends.report import render
 
-    show(*render(parsed))
+    try:
+        show(*render(parsed))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        raise CompileError.of(
+            "SNNC0161", f"{folder}: {artifact.REPORT} is no report of this version"
+        ) from None
 
 
 @click.command()
@@ -98,7 +112,8 @@ def report(out: str, json_file: str | None) -> None:
 def verify(terminal: Terminal, /, out: str) -> None:
     """Check that a compiled network is complete and unchanged, and that its netlist is its network's."""
     from snnc import artifact
-    from snnc.compiled import load, netlist_files
+    from snnc.compiled import load
+    from snnc.emission import netlist_files
 
     folder = pathlib.Path(out)
     manifest = artifact.verify_artifact(folder)
@@ -122,11 +137,26 @@ def write_json(target: str, content: Any) -> None:
     if target == "-":
         click.echo(text)
         return
-    try:
-        pathlib.Path(target).write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise UsageError.of("SNNC0160", f"cannot write {target}: {error.strerror}") from None
+    write_output(target, f"{text}\n".encode())
 
 
-def _summary(cls: type[Pass]) -> str:
+def _list_presets() -> None:
+    from snnc.passes import PRESETS
+
+    for preset, text in PRESETS.items():
+        click.echo(f"preset {preset}:\n  {text}")
+
+
+def _explain(cls: type[Any], text: str | None) -> None:
+    """Print a description and the options of a pass or a backend."""
+    from snnc.backends.report.table import table
+    from snnc.spec import describe
+
+    click.echo(text or "")
+    rows = [list(option) for option in describe(cls)]
+    if rows:
+        show(table((("option", "left"), ("type", "left"), ("default", "left")), rows))
+
+
+def _summary(cls: type[Any]) -> str:
     return (inspect.getdoc(cls) or "").split("\n", maxsplit=1)[0]

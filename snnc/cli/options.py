@@ -11,8 +11,12 @@ import click
 
 from snnc.cli.terminal import Terminal
 from snnc.diagnostics import UsageError
+from snnc.files import read_regular
+from snnc.ir.schedule import SCHEDULES
 
 if TYPE_CHECKING:
+    from snnc.driver import Request
+
     _Type = click.ParamType[Any]
 else:
     # generic from click 8.4 on only
@@ -20,6 +24,8 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_CODINGS = ("current", "rate", "events")
+_LONGEST_PIPELINE = 1 << 20
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -65,6 +71,21 @@ class Numbers(_Type):
         return tuple(Number().convert(part, param, ctx) for part in str(value).split(","))
 
 
+class Range(_Type):
+    """The least and the greatest value: ``0,255``."""
+
+    name = "LOW,HIGH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Two floats in order."""
+        bounds = Numbers().convert(value, param, ctx)
+        if len(bounds) != 2 or bounds[0] >= bounds[1]:
+            self.fail(f"{value!r} is not a range such as 0,255 or -1,1", param, ctx)
+        return bounds[0], bounds[1]
+
+
 def common(function: F) -> F:
     """The options of every command: -v, -q, --debug, --diagnostics."""
     for decorate in reversed(
@@ -84,6 +105,68 @@ def common(function: F) -> F:
     return function
 
 
+class Integers(_Type):
+    """Integers and ranges: ``4..8``, ``8,16,32``."""
+
+    name = "N,N..N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Each once, in order."""
+        found: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,5})(?:\.\.(\d{1,5}))?\s*", part)
+            if not match:
+                self.fail(f"{part!r} is neither a number nor a range such as 4..8", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                self.fail(f"the range {part!r} is empty", param, ctx)
+            found += range(first, last + 1)
+        return tuple(dict.fromkeys(found))
+
+
+def request_options(function: F) -> F:
+    """What is the same for one compilation and for a sweep of many; limits of the model."""
+    options = (
+        click.option("--schedule", type=click.Choice(SCHEDULES), help="How spikes are timed."),
+        click.option("--input", "input_", type=click.Choice(_CODINGS), help="Input coding."),
+        click.option("--max-count", type=click.IntRange(1), help="Most events in a step.  [default: 15]"),
+        click.option("--target", metavar="NAME", help="Hardware whose limits must hold.  [default: generic]"),
+        click.option("--align", is_flag=True, help="Delay early paths until late ones arrive (Loihi)."),
+        click.option("--calib", metavar="FILE[:KEY]", help="Calibration inputs, .npy or .npz."),
+        click.option("--probe", type=click.IntRange(1), default=2, help="Samples that passes are proved on."),
+        click.option("--mean", type=Numbers(), help="Subtract from x·scale before the model."),
+        click.option("--std", type=Numbers(), help="Divide by it, after the mean."),
+        click.option("--scale", type=Number(), help="Multiply raw inputs by it first: 1/255."),
+        limit_options,
+    )
+    for decorate in reversed(options):
+        function = decorate(function)
+    return function
+
+
+def base_request(given: dict[str, Any], **own: Any) -> Request:
+    """The compilation that :func:`request_options` ask for, and ``own`` fields of the command."""
+    from snnc.compiled import Normalisation
+    from snnc.driver import Request
+
+    before = {name: given[name] for name in ("mean", "std", "scale") if given[name] is not None}
+    return Request(
+        schedule=given["schedule"],
+        input=given["input_"],
+        max_count=given["max_count"],
+        target=given["target"],
+        align=given["align"] or None,
+        normalisation=Normalisation(**before) if before else None,
+        probe=given["probe"],
+        max_memory=given["max_memory"],
+        max_nodes=given["max_nodes"],
+        max_tensors=given["max_tensors"],
+        **own,
+    )
+
+
 def pipeline_options(function: F) -> F:
     """What to run: preset or pipeline text, and the flags that fill its open options."""
     options = (
@@ -92,21 +175,16 @@ def pipeline_options(function: F) -> F:
         ),
         click.option("--pipeline", metavar="TEXT|@FILE", help="name{option=value,…},name{…},…"),
         click.option("--bits", type=click.IntRange(2, 16), help="Bits of a weight.  [default: 8]"),
-        click.option("--T", "T", type=click.IntRange(1, 1 << 16), help="Time steps.  [default: 128]"),
-        click.option("--schedule", type=click.Choice(["rate", "layerwise"]), help="How spikes are timed."),
-        click.option("--input", "input_", type=click.Choice(["current", "rate"]), help="Input coding."),
-        click.option("--target", metavar="NAME", help="Hardware whose limits must hold.  [default: generic]"),
-        click.option("--calib", metavar="FILE[:KEY]", help="Calibration inputs, .npy or .npz."),
+        click.option("--T", "T", type=click.IntRange(1, 1 << 16), help="Steps.  [default: 128; phase: 8]"),
+        click.option("--reset", type=click.Choice(["subtract", "zero"]), help="What a spike does to V."),
+        click.option("--compare", type=click.Choice(["ge", "gt"]), help="A spike is u ≥ θ, or u > θ."),
         click.option("--stats", metavar="FILE", help="calibration.json of an earlier compilation."),
-        click.option("--probe", type=click.IntRange(1), default=2, help="Samples that passes are proved on."),
-        click.option("--mean", type=Numbers(), help="Subtract from x·scale before the model."),
-        click.option("--std", type=Numbers(), help="Divide by it, after the mean."),
-        click.option("--scale", type=Number(), help="Multiply raw inputs by it first: 1/255."),
+        click.option("--input-range", type=Range(), help="What inputs span, if no --calib shows it."),
         click.option("--stop-after", metavar="PASS", help="Stop after this pass."),
         click.option("--print-ir-after-all", is_flag=True, help="Print the IR after every pass, on stderr."),
         click.option("--print-ir-after", metavar="PASS", multiple=True, help="Print the IR after a pass."),
         click.option("--dump-ir", metavar="DIR", help="Write the IR after every pass as NN-pass.snn."),
-        memory_option,
+        request_options,
     )
     for decorate in reversed(options):
         function = decorate(function)
@@ -118,15 +196,26 @@ memory_option = click.option(
 )
 
 
+def limit_options(function: F) -> F:
+    """What a model may cost: see docs/limits.md."""
+    counts = (("--max-tensors", "Bound on the model's tensors."), ("--max-nodes", "Bound on its nodes."))
+    for name, text in counts:
+        option = click.option(
+            name, type=click.IntRange(1, 1 << 40), default=100_000, show_default=True, help=text
+        )
+        function = option(function)
+    return memory_option(function)
+
+
 def pipeline_text(argument: str | None) -> str | None:
     """The text of ``--pipeline``, read from the file of ``@FILE``. Raises UsageError if it is missing."""
     if argument is None or not argument.startswith("@"):
         return argument
     path = pathlib.Path(argument[1:])
     try:
-        return path.read_text("utf-8")
+        return read_regular(path, limit=_LONGEST_PIPELINE).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror or error if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError.of("SNNC0164", f"cannot read {path}: {reason}") from None
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import pathlib
+import io
 import typing
 from typing import Any
 
@@ -11,11 +10,15 @@ import click
 
 from snnc.cli.inspect import json_option, write_json
 from snnc.cli.options import common, memory_option
-from snnc.cli.terminal import Terminal, show
+from snnc.cli.terminal import Terminal, show, write_output
 from snnc.diagnostics import Diagnostics, GateError, UsageError
 
 engine_option = click.option(
-    "--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True, help="Simulator."
+    "--engine",
+    type=click.Choice(["fast", "reference"]),
+    default="fast",
+    show_default=True,
+    help="Simulator.",
 )
 data_option = click.option(
     "--data", "data_file", metavar="FILE[:KEY]", required=True, help="Inputs, and labels y: .npy or .npz."
@@ -31,6 +34,7 @@ limit_option = click.option("--limit", type=click.IntRange(1), help="Take only t
 @engine_option
 @click.option("--jobs", type=click.IntRange(1), help="Batches at a time.  [default: all processors]")
 @click.option("--batch", type=click.IntRange(1), help="Samples in a batch; no result depends on it.")
+@click.option("--scheduler", metavar="ADDRESS", help="Simulate on the Dask cluster of this scheduler.")
 @click.option("--max-loss", type=float, metavar="POINTS", help="Exit with 3 if the SNN loses more top-1.")
 @memory_option
 @common
@@ -41,7 +45,11 @@ def evaluate(terminal: Terminal, /, out: str, data_file: str, json_file: str | N
     from snnc.evaluation import BATCH, Settings
 
     compiled = load(out)
-    settings = Settings(given["engine"], given["jobs"], given["batch"] or BATCH, given["max_memory"])
+    if given["scheduler"] and given["jobs"]:
+        raise UsageError.of("SNNC0154", "--jobs are threads of this process, --scheduler runs elsewhere")
+    settings = Settings(
+        given["engine"], given["jobs"], given["batch"] or BATCH, given["max_memory"], given["scheduler"]
+    )
     with terminal.progress("evaluating") as progress:
         result = compiled.evaluate(
             data_file,
@@ -84,10 +92,9 @@ def simulate(out: str, data_file: str, output: str | None, record: bool, **given
     last = result.readouts[first][:, -1].reshape(len(result.readouts[first]), -1)
     classes = last.argmax(axis=1)
     if output is not None:
-        try:
-            np.savez(pathlib.Path(output), classes=classes, **typing.cast(Any, result.arrays()))
-        except OSError as error:
-            raise UsageError.of("SNNC0160", f"cannot write {output}: {error.strerror}") from None
+        buffer = io.BytesIO()
+        np.savez(buffer, classes=classes, **typing.cast(Any, result.arrays()))
+        write_output(output, buffer.getvalue())
     shown = classes if last.shape[1] > 1 else result.outputs[first][:, -1].ravel()
     for item in shown.tolist():
         click.echo(item)
@@ -98,7 +105,7 @@ def _show(result: dict[str, Any]) -> None:
 
     click.echo(
         f"{result['samples']} samples, T = {result['T']}, {result['schedule']}, {result['level']} level, "
-        f"{result['engine']} engine"
+        f"{result['engine']} engine; the answer after {result['latency_steps']} steps"
     )
     if result["ann_top1"] is not None:
         click.echo(f"ANN top-1 {result['ann_top1']:.2%}")
@@ -121,9 +128,10 @@ def _gate(result: dict[str, Any], limit: float) -> None:
     """Raise GateError if the loss exceeds ``limit`` points, rounded up to whole samples."""
     if result["loss_points"] is None:
         raise UsageError.of("SNNC0154", "--max-loss needs labels and the source model")
+    from snnc.evaluation import losses
+
     samples = result["samples"]
-    allowed = math.ceil(round(limit * samples / 100, 9))
-    lost = round(result["loss_points"] * samples / 100)
+    lost, allowed = losses(result["loss_points"], limit, samples)
     if lost > allowed:
         raise GateError.of(
             "SNNC0170", f"the SNN loses {lost} of {samples} samples, more than the {allowed} allowed"

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snnc.diagnostics import Diagnostic, SnncError
+from snnc.diagnostics import Diagnostic, SnncError, UsageError
+from snnc.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -105,16 +107,31 @@ class _Bar:
             if time.monotonic() - self._begin < PATIENCE:
                 return
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-            self._shown = Progress(console=Console(stderr=True), transient=True)
-            self._task = self._shown.add_task(self._label, total=total)
+            columns = (
+                *Progress.get_default_columns(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+            )
+            self._shown = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._shown.add_task(self._label, total=total, rate="")
             self._shown.start()
-        self._shown.update(self._task, completed=done, total=total)
+        rate = f"{done / (time.monotonic() - self._begin):.3g}/s"
+        self._shown.update(self._task, completed=done, total=total, rate=rate)
 
     def close(self) -> None:
         if self._shown is not None:
             self._shown.stop()
+
+
+def write_output(target: str, content: bytes) -> None:
+    """Write a file completely or not at all. Raises UsageError (SNNC0160) if that is impossible."""
+    try:
+        write_whole(pathlib.Path(target), content)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError.of("SNNC0160", f"cannot write {target}: {reason}") from None
 
 
 def show(*items: RenderableType) -> None:

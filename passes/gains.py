@@ -104,5 +104,5 @@ def _mixed(network: Network, node: int) -> CompileError:
         "SNNC0120",
         "elements of different amplitude are mixed before the next weights",
         where=network.op(node).origin,
-        remedy="use per=layer, or open an issue with this network",
+        remedy="give the clips and quantizers whose results are mixed one range",
     )

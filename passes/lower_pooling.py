@@ -2,8 +2,11 @@
 
 Average pool: the divisor at output position p is d_p; with L the least common multiple of all d_p it is
 a sum pool of multiplicity L/d_p and a factor 1/L, exactly. Max pool commutes with any
-non-decreasing activation, so MaxPool → σ becomes σ → MaxPool and its operand is non-negative. For
-hardware that cannot pass the busiest of several inputs, ``max=average`` puts the mean in its place.
+non-decreasing activation, so MaxPool → σ becomes σ → MaxPool and its operand is non-negative.
+
+Its spiking form counts spikes exactly (``count-max``) or, under the schedule ``rate``, lets those of the
+input through that leads so far (``leading``, Rueckauer 2017 §2.2.4), which passes too many. For hardware
+that cannot pass the busiest of several inputs, ``average`` puts the mean in its place.
 """
 
 from __future__ import annotations
@@ -31,17 +34,21 @@ class LowerPooling(Pass):
     promise: ClassVar[Promise] = Promise.SAME_FUNCTION
     level: ClassVar[Level] = "ann"
 
-    max: Literal["exact", "average"] = "exact"
+    max: Literal["count-max", "leading", "average"] = "count-max"
 
     def guarantee(self) -> Promise:
         """An average in the place of a maximum is an approximation."""
-        return self.promise if self.max == "exact" else Promise.APPROXIMATE
+        return Promise.APPROXIMATE if self.max == "average" else self.promise
 
     def apply(self, network: Network, context: Context) -> Network:
         """The network without average pools, and without max pools if they become averages."""
         self.require_level(network)
         result = rewrite(network, (average_to_sum, activation_before_max))
-        return result if self.max == "exact" else rewrite(result, (max_to_average, average_to_sum))
+        if self.max == "average":
+            return rewrite(result, (max_to_average, average_to_sum))
+        for node in result.of(MaxPool):
+            result.set(node, result.op(node).replace(gate=self.max))
+        return result
 
 
 def average_to_sum(network: Network, node: int) -> bool:

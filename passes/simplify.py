@@ -222,6 +222,8 @@ def activation_before_address(network: Network, node: int) -> bool:
         for i, x in enumerate(network.operands(source))
     ]
     network.set(node, move.replace(source=activation.source), parts)
+    # left in place, it would use the next map too, which the activation is to pass as well
+    network.remove(source)
     return True
 
 

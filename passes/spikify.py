@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -44,6 +44,8 @@ from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
+from snnc.passes.saved import saved_scales
+from snnc.passes.sharing import bounds, share_where_mixed
 
 MOST_EVENTS = 127
 """The most events that an input can count in one step."""
@@ -85,6 +87,7 @@ class Spikify(Pass):
         scales = self._scales(result, [*result.of(Relu, Clip), *signed], context)
         result.steps, result.schedule = self.steps, self.schedule
         scales |= {n: quantized_by_model(result, n) for n in result.of(FakeQuant)}
+        bounded = bounds(result)
         for node in list(result.of(Input)):
             self._encode(result, node, context)
         for node in list(result.of(Relu, Clip, FakeQuant)):
@@ -94,6 +97,7 @@ class Spikify(Pass):
         for node in signed:
             carry_signed(result, node, scales[node], context)
         refuse_mixed_concats(result)
+        share_where_mixed(result, lambda n: amplitude_of(result, n), bounded, context.diagnostics)
         for node in list(result.of(MaxPool)):
             gate_maximum(result, node)
         for node in list(result.of(Output)):
@@ -138,7 +142,7 @@ class Spikify(Pass):
         if not nodes:
             return {}
         if saved is not None:
-            raw = _from_file(network, nodes, saved, options)
+            raw = saved_scales(network, nodes, saved, options)
         else:
             raw = self._measure(network, nodes, context)
         rounded = {n: _usable(network, n, round_up(value), context) for n, value in raw.items()}
@@ -327,6 +331,7 @@ def gate_maximum(network: Network, node: int) -> None:
         kernel=op.kernel,
         strides=op.strides,
         pads=op.pads,
+        gate=op.gate,
         amplitude=amplitude,
         unit=amplitude,
         origin=op.origin,
@@ -367,32 +372,3 @@ def _usable(network: Network, node: int, scale: Floats, context: Context) -> Flo
 def _clipped(op: Op, scale: Floats) -> Floats:
     """Clip(0, c): λ = min(λ, c)."""
     return np.minimum(scale, op.maximum) if isinstance(op, Clip) else scale
-
-
-def _from_file(
-    network: Network, nodes: Sequence[int], saved: Any, options: dict[str, object]
-) -> dict[int, Floats]:
-    values = saved.get("values") if isinstance(saved, dict) else None
-    if not isinstance(values, dict):
-        values, saved = {}, {}
-    found = {n: _fitting(values.get(network.op(n).source), network.type(n).shape[0]) for n in nodes}
-    missing = [network.op(n).source for n, scale in found.items() if scale is None]
-    if missing or saved.get("options") != options:
-        made = saved.get("options")
-        what = f"lack {missing[0]!r}" if missing else f"were made with {made}, not {options}"
-        raise CompileError.of(
-            "SNNC0124",
-            f"the saved statistics {what}",
-            remedy="calibrate again with --calib, or give the options they were made with",
-        )
-    return {n: scale for n, scale in found.items() if scale is not None}
-
-
-def _fitting(value: object, channels: int) -> Floats | None:
-    """A saved λ if it is one number, or one for each channel, none of them negative."""
-    try:
-        scale = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        return None
-    fits = scale.shape in ((), (channels,)) and bool((np.isfinite(scale) & (scale >= 0)).all())
-    return scale if fits else None

@@ -34,6 +34,8 @@ CODES: dict[str, str] = {
     "SNNC0125": "input values are clipped",
     "SNNC0126": "a signed population stands in for a linear edge",
     "SNNC0127": "a calibration is left out",
+    "SNNC0128": "a pass approximates the network",
+    "SNNC0129": "populations share a threshold",
     "SNNC0130": "a proof of width or exactness fails",
     "SNNC0131": "the network exceeds a limit of the target",
     "SNNC0132": "hardware and netlist differ",

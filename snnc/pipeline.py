@@ -15,14 +15,14 @@ from snnc import synthetic
 from snnc.backends.reference.batches import peak_bytes
 from snnc.backends.reference.evaluate import evaluate
 from snnc.calibrate import CompileContext
-from snnc.diagnostics import CompileError, Diagnostic, InternalError, SnncError
+from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, InternalError, SnncError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import Clip, Conv2d, IfNeuron, MaxGate, Output, Relu
 from snnc.ir.verify import verify
 from snnc.passes import build
-from snnc.passes.base import Pass
-from snnc.prove import TRACE_BYTES, Proof, Prover
+from snnc.passes.base import Pass, Promise
+from snnc.prove import FUNCTION_TOLERANCE, TRACE_BYTES, Proof, Prover
 from snnc.spec import to_text
 
 Observer = Callable[[int, Pass | None, Network], None]
@@ -191,6 +191,8 @@ def _run_one(
             remedy = "report this with the model"
         fault = Diagnostic("error", "SNNC0141", message, proof.where, remedy)
         raise (CompileError if proof.ties else InternalError)([fault], _history(step, before))
+    if changed:
+        _state_losses(step, network, result, proof, prover, context.diagnostics)
     record = PassRecord(
         name=step.name,
         text=to_text(step),
@@ -202,6 +204,20 @@ def _run_one(
         proof_seconds=time.perf_counter() - started,
     )
     return result, record
+
+
+def _state_losses(
+    step: Pass, before: Network, after: Network, proof: Proof, prover: Prover, diagnostics: Diagnostics
+) -> None:
+    """Warn of what changes the ANN's function, or stands in for it in spikes, with the loss on the probe."""
+    what, loss = to_text(step), None
+    if after.level == "ann" and step.guarantee() is Promise.APPROXIMATE:
+        loss = proof.measured["relative_rms"] if proof.measured["relative_rms"] > FUNCTION_TOLERANCE else None
+    elif after.level != "ann" and before.level == "ann":
+        what, loss = "passing the leading input of max pools", prover.leading_loss(after)
+    if loss is not None:
+        message = f"{what} changes the outputs on the probe by {loss:.2%} (rms)"
+        diagnostics.warning("SNNC0128", message, remedy="the report tells the loss of each layer")
 
 
 @contextlib.contextmanager

@@ -127,6 +127,15 @@ class Prover:
             worst = max(worst, float(np.abs(trace.counts[node] - expected).max()))
         return worst
 
+    def leading_loss(self, network: Network) -> float | None:
+        """What gates that pass their leading input change of the answers, relative rms; None without."""
+        exact = network.copy()
+        for node in network.of(MaxGate):
+            exact.set(node, network.op(node).replace(gate="count-max"))
+        if exact.fingerprint() == network.fingerprint():
+            return None
+        return float(self._closed_loop(exact, network)["relative_rms"])
+
     def _same_spikes(self, old: Network, new: Network) -> Proof:
         if old.level == "int":
             return self._equal_spikes(old, new)

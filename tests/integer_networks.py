@@ -132,6 +132,14 @@ def gates(schedule: Schedule) -> Network:
     return b.read(second)
 
 
+def leading(schedule: Schedule) -> Network:
+    """As :func:`gates`, passing the spikes of the leading inputs."""
+    network = gates(schedule)
+    for node in network.of(MaxGate):
+        network.set(node, network.op(node).replace(gate="leading"))
+    return network
+
+
 def signed(schedule: Schedule) -> Network:
     """A population of signed spikes, a full-size bias, and one that changes with time."""
     b = Builder(schedule)
@@ -214,7 +222,7 @@ def _random_conv(b: Builder, x: int) -> int:
 
 MAKERS: dict[str, tuple[Callable[[Schedule], Network], Schedule]] = {
     f"{maker.__name__}-{schedule}": (maker, schedule)
-    for maker in (plain, residual, concat, gates, signed, saturating, two_ends)
+    for maker in (plain, residual, concat, gates, leading, signed, saturating, two_ends)
     for schedule in SCHEDULES
 } | {"variants-rate": (variants, "rate"), "events-rate": (events, "rate")}
 MAKERS["events-layerwise"] = events, "layerwise"

@@ -298,7 +298,8 @@ class _Spiking(_Maker):
         op = self.network.op(x)
         if isinstance(op, IfNeuron) and op.signed:
             return self.pooled(x)
-        return self.network.add(MaxGate(**self.window(x)), x)
+        gate = self.one_of("count-max", "leading")
+        return self.network.add(MaxGate(gate=gate, **self.window(x)), x)
 
     def rearranged(self, x: int) -> int:
         steps: tuple[Callable[[int], int], ...] = (self.padded, self.sliced, self.doubled, self.turned)

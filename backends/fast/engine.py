@@ -277,8 +277,9 @@ class _Run:
         extent = image(kinds[1].shape)
         passed = np.empty((*x.shape[:2], *extent), np.int8)
         counts = np.zeros((self.samples, *extent), np.int32)
+        select = kernels.pass_leading if op.gate == "leading" else kernels.pass_busiest
         for n in range(self.samples):
-            kernels.pass_busiest(x[n], passed[n], counts[n], op.kernel, op.strides, op.pads[:2])
+            select(x[n], passed[n], counts[n], op.kernel, op.strides, op.pads[:2])
         self._emit_spikes(
             node, channel_first(passed, kinds[1].shape, 2), channel_first(counts, kinds[1].shape)
         )

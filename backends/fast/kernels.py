@@ -278,3 +278,26 @@ def pass_busiest(spikes: Any, passed: Any, counts: Any, kernel: Any, strides: An
                 for c in range(channels):
                     out[c] = np.int8(most[c] - before[c])
                     before[c] = most[c]
+
+
+@compiled
+def pass_leading(spikes: Any, passed: Any, counts: Any, kernel: Any, strides: Any, pads: Any) -> None:
+    """As :func:`pass_busiest`, of each window the spikes of the first input that has the most so far."""
+    steps, height, width, channels = spikes.shape
+    arrived = np.zeros((height, width, channels), np.int32)
+    most = np.empty(channels, np.int32)
+    for t in range(steps):
+        arrived += spikes[t]
+        for i in range(passed.shape[1]):
+            for j in range(passed.shape[2]):
+                top, left = i * strides[0] - pads[0], j * strides[1] - pads[1]
+                out, total = passed[t, i, j], counts[i, j]
+                most[:] = 0
+                out[:] = 0
+                for y in range(max(top, 0), min(top + kernel[0], height)):
+                    for x in range(max(left, 0), min(left + kernel[1], width)):
+                        for c in range(channels):
+                            if arrived[y, x, c] > most[c]:
+                                most[c], out[c] = arrived[y, x, c], spikes[t, y, x, c]
+                for c in range(channels):
+                    total[c] += out[c]

@@ -185,8 +185,9 @@ def _parameter(net: Net, population: Description, field: str) -> Array:
 def _fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Array, Array]:
     """Spikes (int8) and membranes, [N, T, …]; of neurons that are not recorded the last one, [N, 1, …]."""
     if population["kind"] == "max":
-        most = _window_max(population, np.cumsum(z, axis=1, dtype=np.int32))
-        return np.diff(most, axis=1, prepend=0).astype(np.int8), most
+        most, leading = _window_max(population, np.cumsum(z, axis=1, dtype=np.int32), z)
+        passed = leading if population["gate"] == "leading" else np.diff(most, axis=1, prepend=0)
+        return passed.astype(np.int8), most
     steps, shape = net.steps, population["shape"]
     bias = _parameter(net, population, "bias")
     fires = population["kind"] == "if"
@@ -227,7 +228,7 @@ def _reset(population: Description, u: Array, threshold: Array) -> tuple[Array, 
 def _integrate_then_fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Array, Array]:
     """Codes and integrated membranes, [N, 1, …] int64: n = clip(⌊V/θ⌋, 0 or −N, N)."""
     if population["kind"] == "max":
-        most = _window_max(population, z)
+        most, _ = _window_max(population, z, z)
         return most, most
     bias, full = _parameter(net, population, "bias"), sum(net.spike_values)
     v = z + (bias.sum(axis=0) if len(bias) > 1 else full * bias[0])
@@ -239,14 +240,15 @@ def _integrate_then_fire(net: Net, population: Description, z: Array, record: bo
     return np.clip(v // _parameter(net, population, "threshold")[0], low, full), v
 
 
-def _window_max(population: Description, x: Array) -> Array:
-    """The maximum over each window of counts ≥ 0, int64 [N, A, C, H', W']."""
-    window = population["window"]
-    view = _windows(x, window["kernel"], window["strides"], window["pads"], (1, 1))
-    most = view[..., 0, 0]
-    for u, v in np.ndindex(*window["kernel"]):
-        most = np.maximum(most, view[..., u, v])
-    return np.asarray(most, np.int64)
+def _window_max(population: Description, counts: Array, spikes: Array) -> tuple[Array, Array]:
+    """The largest of each window's counts ≥ 0, and the spikes of the first input that has it."""
+    kernel, strides, pads = (population["window"][key] for key in ("kernel", "strides", "pads"))
+    running, arriving = (_windows(x, kernel, strides, pads, (1, 1)) for x in (counts, spikes))
+    most, leading = running[..., 0, 0], arriving[..., 0, 0]
+    for u, v in np.ndindex(*kernel):
+        leading = np.where(running[..., u, v] > most, arriving[..., u, v], leading)
+        most = np.maximum(most, running[..., u, v])
+    return most, leading
 
 
 def _windows(

@@ -182,6 +182,7 @@ class _Lowering:
             shape=self.network.type(node).shape,
             unit=_floats(op.unit),
             window=model.Window(op.kernel, op.strides, op.pads),
+            gate=op.gate,
             origin=op.origin,
             source=op.source,
         )

@@ -175,8 +175,8 @@ class Population:
     ``threshold``, ``bias`` and ``v_init`` are [], [C] or [C, H, W], with a leading time axis where
     their rank is 2 or 4, and None where the kind has none. Membranes count in
     scale·2^−``fraction_bits`` and are ``acc_bits`` wide (0: not proved); if one ``saturates``, u is cut
-    to ±(2^(acc_bits−1) − 1) in every step. N spikes stand for ``unit``. ``window`` is the pool of a max
-    gate.
+    to ±(2^(acc_bits−1) − 1) in every step. N spikes stand for ``unit``. ``window`` and ``gate`` are the pool
+    of a max gate and what it passes.
     """
 
     name: str
@@ -194,6 +194,7 @@ class Population:
     unit: tuple[float, ...] = (1.0,)
     scale: tuple[float, ...] = (1.0,)
     window: Window | None = None
+    gate: Literal["count-max", "leading"] | None = None
     origin: tuple[str, ...] = ()
     source: str = ""
 

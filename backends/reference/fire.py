@@ -133,8 +133,13 @@ def _set_bits() -> npt.NDArray[np.int64]:
 
 
 def gate(op: MaxGate, spikes: Array) -> Array:
-    """s(t) = max_j N_j(t) − max_j N_j(t−1) of [N, T, C, H, W], N_j the running count of input j."""
+    """The spikes [N, T, C, H', W'] that a max gate passes of [N, T, C, H, W]: see :class:`MaxGate`."""
     counts = np.cumsum(spikes, axis=1, dtype=np.int64)
+    if op.gate == "leading":
+        views = windows(op, spikes), windows(op, counts)
+        inputs, running = (view.reshape(*view.shape[:-2], -1) for view in views)
+        leader = running.argmax(axis=-1)[..., None]
+        return np.take_along_axis(inputs, leader, axis=-1)[..., 0].astype(np.int8)
     busiest = windows(op, counts).max(axis=(-2, -1))
     return np.asarray(np.diff(busiest, axis=1, prepend=0), np.int8)
 

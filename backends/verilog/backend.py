@@ -58,6 +58,8 @@ class Verilog(Backend[Netlist]):
 
         if not re.fullmatch("[a-z][a-z0-9_]*", population.name):
             refuse(f"{population.name!r} is no name for a module", "lower the network again", "SNNC0161")
+        if population.gate == "leading" and netlist.schedule == "rate":
+            refuse("a max pool passes its leading input", "use lower-pooling{max=count-max}, which is exact")
         if population.kind != "max" and not population.acc_bits:
             refuse("the width of a membrane is not proved", "add legalize to the pipeline", "SNNC0130")
         word = self.lanes * population.acc_bits

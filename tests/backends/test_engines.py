@@ -19,7 +19,7 @@ from snnc.backends.fast.engine import FastEngine
 from snnc.backends.onnx import AnnRunner, run_model, to_onnx
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
-from snnc.backends.reference.fire import over_time, total_bias
+from snnc.backends.reference.fire import gate, over_time, total_bias
 from snnc.diagnostics import CompileError, UsageError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -269,6 +269,14 @@ def test_max_gate_passes_the_busiest_input_with_its_amplitude():
     assert trace.counts[gate].tolist() == [[[[5, 10]]]]
     assert trace.outputs["y"][0, -1].tolist() == [[[15.0, 30.0]]]
     assert set(np.unique(trace.spikes[gate])) == {0, 1}
+
+
+def test_a_leading_gate_passes_the_spikes_of_the_first_input_that_has_the_most():
+    turns = np.array([[0, 1, 0, 1], [1, 0, 1, 0]], np.int8)
+    late, early = (x.T[None, :, None, None, :] for x in (turns, turns[::-1]))
+    for gate_of, expected in (("count-max", [2, 2]), ("leading", [4, 2])):
+        op = MaxGate(kernel=(1, 2), gate=gate_of)
+        assert [int(gate(op, x).sum()) for x in (late, early)] == expected
 
 
 def test_a_delay_holds_spikes_back():

@@ -21,8 +21,8 @@ from snnc.diagnostics import Diagnostics
 from snnc.ir.constants import Constant
 from snnc.ir.ops import Reshape, Slice, SumPool
 
-REFUSED = ["variants-rate", "saturating-rate"]
-"""Delays, and currents that are rounded into a register."""
+REFUSED = ["variants-rate", "saturating-rate", "leading-rate"]
+"""Delays, currents that are rounded into a register, and max pools that pass their leading input."""
 EVENTS = ["events-rate", "events-layerwise"]
 """Counts of events as input: whoever emits refuses them for all backends that do not take them."""
 BATCH = 20

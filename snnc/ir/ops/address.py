@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from snnc import fixedpoint
 from snnc.ir.constants import Constant
@@ -179,6 +179,10 @@ class Pool(Op):
             for a in (0, 1)
         )
         return height, width
+
+
+Gate = Literal["count-max", "leading"]
+"""Which spikes a max gate passes (docs/semantics.md §2)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

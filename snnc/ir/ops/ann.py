@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc.ir.constants import Constant
-from snnc.ir.ops.address import Pool
+from snnc.ir.ops.address import Gate, Pool
 from snnc.ir.ops.base import ANN_ONLY, Level, Op
 from snnc.ir.types import TensorType
 
@@ -134,7 +134,9 @@ class AveragePool(Pool):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaxPool(Pool):
-    """y[c, p] = max_{q in window p} x[c, q]; padding never wins."""
+    """y[c, p] = max_{q in window p} x[c, q]; padding never wins. ``gate`` is its form in spikes."""
 
     mnemonic: ClassVar[str] = "max_pool"
     levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    gate: Gate = "count-max"

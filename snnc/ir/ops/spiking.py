@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from snnc import fixedpoint
 from snnc.ir.constants import Constant
-from snnc.ir.ops.address import Pool
+from snnc.ir.ops.address import Gate, Pool
 from snnc.ir.ops.base import SPIKING, Level, Op
 from snnc.ir.types import CURRENT, F32, Int, Real, Shape, Spike, TensorType
 
@@ -179,14 +179,17 @@ class IfNeuron(Op):
 class MaxGate(Pool):
     """A population that passes the spikes of the busiest input of each window (docs/semantics.md §2).
 
-    s(t) = max_j N_j(t) − max_j N_j(t−1), where N_j counts input j's spikes up to and including t.
-    Exact in every schedule; ``unit`` as in :class:`IfNeuron`.
+    ``count-max``: s(t) = max_j N_j(t) − max_j N_j(t−1), where N_j counts input j's spikes up to and
+    including t; exact in every schedule. ``leading``: s(t) = s_k(t) with k the first input of the largest
+    N_k(t) (Rueckauer 2017), which passes too many. Complete codes have one maximum, whatever the gate.
+    ``unit`` as in :class:`IfNeuron`.
     """
 
     mnemonic: ClassVar[str] = "max_gate"
     levels: ClassVar[frozenset[Level]] = SPIKING
     stateful: ClassVar[bool] = True
 
+    gate: Gate = "count-max"
     amplitude: Constant = ONE
     unit: Constant = ONE
 

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
 
+DTYPES = {"float": np.float32, "int8": np.int8}
+
 TEXTS = {
     "plain": (
         "float[N,1,6,6] x",
@@ -36,6 +38,22 @@ TEXTS = {
         "e = Constant<value_ints=[-1]>() q = Concat<axis=0>(g, e) f = Reshape(r, q)"
         "z = MatMul(f, d) y = Softmax(z)",
     ),
+    "quantized": (
+        "float[N,2,4,4] x",
+        "int8[3,2,3,3] wq; int8[] z; int8[12,3] dq",
+        "s = Constant<value_float=0.05>() q = QuantizeLinear(x, s, z) a = DequantizeLinear(q, s, z)"
+        "w = DequantizeLinear(wq, s, z) c = Conv(a, w) p = QuantizeLinear(c, s, z)"
+        "e = DequantizeLinear(p, s, z) f = Flatten(e) d = DequantizeLinear(dq, s, z) y = MatMul(f, d)",
+    ),
+    "varied": (
+        "float[N,2,4,4] x",
+        "float[2,2,2,2] w; float[2,1,1] s; float[128,3] d",
+        "h, l = Split<axis=2>(x) j = Concat<axis=2>(l, h) t = ConvTranspose<strides=[2,2]>(j, w)"
+        "p = PRelu(t, s) m = AveragePool<kernel_shape=[2,2], strides=[2,2]>(p) k = HardSigmoid(m)"
+        'n = Constant<value_floats=[1.0, 1.0, 2.0, 2.0]>() u = Resize<mode="nearest", nearest_mode="floor", '
+        'coordinate_transformation_mode="asymmetric">(k, , n)'
+        "f = Flatten(u) y = MatMul(f, d)",
+    ),
 }
 
 
@@ -51,8 +69,9 @@ def model(x: str, weights: str, nodes: str, *, opset: int = 17) -> ModelProto:
     generator = np.random.default_rng(0)
     for declaration in filter(None, weights.split(";")):
         kind, name = declaration.split()
-        shape = [int(n) for n in kind[6:-1].split(",")]
-        values = generator.normal(size=shape).astype(np.float32)
+        dtype, _, extents = kind.rstrip("]").partition("[")
+        shape = [int(n) for n in extents.split(",") if n]
+        values = generator.normal(0, 40 if dtype == "int8" else 1, shape).astype(DTYPES[dtype])
         proto.graph.initializer.append(numpy_helper.from_array(values, name))
     if "(c, g, g, g, v)" in nodes:
         proto.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "v"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ from snnc.cli.sweep import sweep
 from snnc.cli.terminal import Terminal
 from snnc.diagnostics import Diagnostic, SnncError
 from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -43,6 +46,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and raises nothing."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # names from models must not fail on a terminal that cannot show them
         if hasattr(stream, "reconfigure"):
@@ -52,8 +56,9 @@ def run(arguments: Sequence[str]) -> int:
         with terminal.listening():
             code: Any = snnc.main(list(arguments), "snnc", standalone_mode=False, obj=terminal)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader has seen enough; the interpreter must not fail on flushing later
+    except (BrokenPipeError, SystemExit):
+        # the reader has seen enough, which click and rich tell by exiting; the interpreter must not fail on
+        # flushing later
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, click.Abort):
@@ -62,6 +67,13 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _failure(error, terminal)
     return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """A stream that the caller closed is None, and its number would go to the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _failure(error: Exception, terminal: Terminal) -> int:
@@ -73,6 +85,9 @@ def _failure(error: Exception, terminal: Terminal) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        terminal.diagnose(Diagnostic("error", "SNNC0160", f"cannot write: {error.strerror}"))
+        return 2
     return _internal(error, terminal)
 
 

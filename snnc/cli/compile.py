@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snnc.cli.dumps import Dumper
-from snnc.cli.options import base_request, common, pipeline_options, pipeline_text
+from snnc.cli.options import Points, base_request, common, pipeline_options, pipeline_text
 from snnc.cli.terminal import Terminal, show, write_output
 from snnc.diagnostics import Diagnostics, UsageError
 from snnc.files import read_regular
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--budget-accuracy",
     "budget",
-    type=click.FloatRange(0),
-    metavar="POINTS",
+    type=Points(),
     help="Choose the cheapest preset, T and bits that lose no more top-1 on --data.",
 )
 @click.option("--data", "data_file", metavar="FILE[:KEY]", help="Inputs and labels y for --budget-accuracy.")
@@ -122,7 +121,11 @@ def opt(terminal: Terminal, /, model: str, output: str, blobs: str | None, **giv
 
     if given["pipeline"] is None and given["preset"] is None:
         given["pipeline"] = ""
-    request = make_request(given)
+    request, path = make_request(given), pathlib.Path(output)
+    if output != "-" and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError.of(
+            "SNNC0160", f"cannot write {output}", remedy="name a file in a folder that exists"
+        )
     with watching(terminal, request, given) as observe:
         network = optimise(
             _read_input(model, blobs, given["max_memory"]),
@@ -132,7 +135,6 @@ def opt(terminal: Terminal, /, model: str, output: str, blobs: str | None, **giv
             diagnostics=Diagnostics(),
             observe=observe,
         )
-    path = pathlib.Path(output)
     beside = None if output == "-" else path.parent / "blobs"
     try:
         text = print_network(network, blobs=pathlib.Path(blobs) if blobs else beside)

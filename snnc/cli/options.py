@@ -24,6 +24,8 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_JOBS = 1 << 10
+
 _CODINGS = ("current", "rate", "events")
 _LONGEST_PIPELINE = 1 << 20
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -57,6 +59,19 @@ class Number(_Type):
         if not abs(number) < float("inf"):
             self.fail(f"{value!r} is not a number such as 0.5 or 1/255", param, ctx)
         return number
+
+
+class Points(Number):
+    """A loss in points that one may be willing to take: not negative."""
+
+    name = "POINTS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A float."""
+        points = super().convert(value, param, ctx)
+        if points < 0:
+            self.fail(f"{value!r} is negative", param, ctx)
+        return points
 
 
 class Numbers(_Type):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from snnc.cli.inspect import json_option, write_json
-from snnc.cli.options import common, memory_option
+from snnc.cli.options import MOST_JOBS, Number, common, memory_option
 from snnc.cli.terminal import Terminal, show, write_output
 from snnc.diagnostics import Diagnostics, GateError, UsageError
 
@@ -32,10 +32,12 @@ limit_option = click.option("--limit", type=click.IntRange(1), help="Take only t
 @json_option
 @limit_option
 @engine_option
-@click.option("--jobs", type=click.IntRange(1), help="Batches at a time.  [default: all processors]")
+@click.option(
+    "--jobs", type=click.IntRange(1, MOST_JOBS), help="Batches at a time.  [default: all processors]"
+)
 @click.option("--batch", type=click.IntRange(1), help="Samples in a batch; no result depends on it.")
 @click.option("--scheduler", metavar="ADDRESS", help="Simulate on the Dask cluster of this scheduler.")
-@click.option("--max-loss", type=float, metavar="POINTS", help="Exit with 3 if the SNN loses more top-1.")
+@click.option("--max-loss", type=Number(), metavar="POINTS", help="Exit with 3 if the SNN loses more top-1.")
 @memory_option
 @common
 @click.pass_obj

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snnc.cli.options import Integers, base_request, common, request_options
+from snnc.cli.options import MOST_JOBS, Integers, base_request, common, request_options
 from snnc.cli.run import data_option, limit_option
 from snnc.cli.terminal import Terminal, show
 from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, SnncError, UsageError
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @limit_option
 @request_options
 @click.option("-o", "--output", metavar="DIR", help="Where results are.  [default: MODEL's stem + .sweep]")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Local processes.")
+@click.option(
+    "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True, help="Local processes."
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler instead.")
 @click.option("--front", metavar="NAME,…", default="accuracy,sops", show_default=True, help="Best in what.")
 @click.option("--energy", metavar="NAME", default="loihi1", show_default=True, help="Whose prices to show.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ def opt(terminal: Terminal, /, model: str, output: str, blobs: str | None, **giv
     if given["pipeline"] is None and given["preset"] is None:
         given["pipeline"] = ""
     request, path = make_request(given), pathlib.Path(output)
-    if output != "-" and (path.is_dir() or not path.parent.is_dir()):
+    # os.path takes names that no file can have for absent, where pathlib raises
+    if output != "-" and (os.path.isdir(path) or not os.path.isdir(path.parent)):
         raise UsageError.of(
             "SNNC0160", f"cannot write {output}", remedy="name a file in a folder that exists"
         )

@@ -47,6 +47,10 @@ class Builder:
         op = Input(name=name, shape=shape, perm=perm, coding="current", bits=4, signed=signed, scale=0.125)
         return self.network.add(op)
 
+    def events(self, *shape: int, perm: tuple[int, ...] = ()) -> int:
+        op = Input(name="e", shape=shape, perm=perm, coding="events", max_count=5, bits=3)
+        return self.network.add(op)
+
     def conv(self, x: int, channels: int, kernel: tuple[int, int] = (3, 3), **options) -> int:
         groups = options.get("groups", 1)
         weight = self.ints(-9, 10, channels, self.shape(x)[0] // groups, *kernel, dtype=np.int8)
@@ -160,8 +164,7 @@ def two_ends(schedule: Schedule) -> Network:
 def events(schedule: Schedule) -> Network:
     """An input of events that several projections take, one of them through a pool, beside a current."""
     b = Builder(schedule)
-    op = Input(name="e", shape=(6, 5, 2), perm=(2, 0, 1), coding="events", max_count=5, bits=3)
-    counted, still = b.add(op), b.input(1, 6, 5)
+    counted, still = b.events(6, 5, 2, perm=(2, 0, 1)), b.input(1, 6, 5)
     a = b.fire(b.conv(counted, 3, pads=(1, 1, 1, 1)), b.conv(still, 3, pads=(1, 1, 1, 1)))
     pooled = b.add(SumPool(kernel=(2, 2), strides=(2, 1)), counted)
     return b.read(b.fire(b.conv(a, 2, (2, 2), strides=(2, 1)), b.conv(pooled, 2, (1, 1))))
@@ -188,11 +191,12 @@ def variants(schedule: Schedule) -> Network:
     return b.read(d)
 
 
-def random_chain(seed: int) -> Network:
-    """Up to four random layers of random sizes, in a random schedule."""
+def random_chain(seed: int, *, events: bool = False) -> Network:
+    """Up to four random layers of random sizes, in a random schedule; ``events`` as input, or a current."""
     rng = np.random.default_rng(seed)
-    b = Builder(SCHEDULES[rng.integers(3)], int(rng.integers(1, 9)), seed)
-    x = b.input(int(rng.integers(1, 4)), *rng.integers(4, 8, 2).tolist(), signed=bool(rng.integers(2)))
+    b = Builder(SCHEDULES[rng.integers(2 if events else 3)], int(rng.integers(1, 9)), seed)
+    shape = int(rng.integers(1, 4)), *rng.integers(4, 8, 2).tolist()
+    x = b.events(*shape) if events else b.input(*shape, signed=bool(rng.integers(2)))
     a = b.fire(_random_conv(b, x))
     for _ in range(rng.integers(4)):
         match rng.choice(["conv", "skip", "concat", "pool", "gate"]):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verilog_tools import need
 
 import snnc
 from snnc.backends.base import encode
@@ -65,6 +66,17 @@ def test_events_compile_evaluate_and_run_alone(command, digits, schedule):
     script = [sys.executable, "-I", "out.snnc/simulate.py", "events.npz"]
     alone = subprocess.run(script, capture_output=True, text=True, check=True)
     assert alone.stdout == command("simulate", "out.snnc", "--data", "events.npz")[1]
+
+
+def test_hardware_takes_events_step_by_step_and_multiplies_nothing(command, digits):
+    need("make", "iverilog", "vvp")
+    model = ("compile", digits.model, "--calib", "events.npz", "--backend", "verilog{lanes=4}")
+    assert command(*model, *COMPILE)[0] == 0
+    code, stdout, _ = command("cosim", "out.snnc", "--data", "events.npz")
+    assert (code, "every spike equal" in stdout) == (0, True)
+    assert ".VALUE(1)" not in pathlib.Path("out.snnc/rtl/snn.v").read_text("ascii")
+    bench = pathlib.Path("out.snnc/tb/snn_bench.v").read_text("ascii")
+    assert f".TOKENS({STEPS})" in bench
 
 
 def test_the_ann_takes_the_sum_of_the_events(command, digits):

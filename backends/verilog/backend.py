@@ -32,6 +32,7 @@ class Verilog(Backend[Netlist]):
     """
 
     name: ClassVar[str] = "verilog"
+    takes_events = True
 
     lanes: int = 8
     fifo: int = 16
@@ -104,10 +105,13 @@ def vectors(netlist: Netlist, activity: Activity) -> dict[str, npt.NDArray[Any]]
     """One sample for the testbench: of the calibration data, or of random codes if there are none."""
     if activity.samples:
         return {name: np.asarray(x[:1]) for name, x in activity.samples.items()}
-    return {port.input: _random(port) for port in netlist.inputs}
+    return {port.input: _random(port, netlist.steps) for port in netlist.inputs}
 
 
-def _random(port: InputPort) -> npt.NDArray[Any]:
+def _random(port: InputPort, steps: int) -> npt.NDArray[Any]:
+    if port.coding == "events":
+        shape = (1, steps, *port.array_shape)
+        return np.random.default_rng(0).integers(0, port.max_count + 1, shape)
     low = -(1 << (port.bits - 1)) if port.signed else 0
     codes = np.random.default_rng(0).integers(low, low + (1 << port.bits), (1, *port.array_shape))
     return codes * port.scale

@@ -56,7 +56,8 @@ def _updates(port: Port, recording: Recording) -> Ints:
     if port.valued:
         events = (recording.codes[source][:, 0] != 0).astype(np.int64)
     else:
-        events = np.abs(recording.spikes[source]).sum(axis=1, dtype=np.int64)
+        spikes = {**recording.codes, **recording.spikes}[source]
+        events = np.abs(spikes).sum(axis=1, dtype=np.int64)
     return np.asarray((events * port.updates).reshape(len(events), -1).sum(axis=1))
 
 

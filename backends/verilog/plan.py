@@ -89,7 +89,7 @@ class Design:
         return {name: self._link(node) for name, node in self.netlist.nodes.items()}
 
     def _link(self, node: InputPort | Population) -> Link:
-        if isinstance(node, InputPort):
+        if isinstance(node, InputPort) and node.coding == "current":
             return Link(node.bits + (not node.signed), node.shape)
         return Link(1 + (address_bits(self.phases) if self.phases > 1 else 0), node.shape)
 
@@ -131,7 +131,7 @@ class Design:
         operand = 1 if self.rate else sum(self.spike_values)
         source = self.netlist.nodes[projection.source]
         if isinstance(source, InputPort):
-            operand <<= source.bits
+            operand *= source.max_count if source.coding == "events" else 1 << source.bits
         for step in projection.address:
             if isinstance(step, SumPool):
                 times = 1 if step.multiplicity is None else int(step.multiplicity.values.max())

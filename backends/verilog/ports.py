@@ -83,7 +83,7 @@ def plan_port(design: Design, population: Population, projection: Projection, po
         assert trace is not None
         walk = _walk(trace, projection, population, geometry)
         assert walk is not None
-    valued = isinstance(source, InputPort)
+    valued = isinstance(source, InputPort) and source.coding == "current"
     return Port(
         name=f"{population.name}_in{position}",
         projection=projection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from snnc.backends.netlist.model import InputPort
 from snnc.backends.netlist.record import Recording
 from snnc.backends.verilog import vectors
 from snnc.backends.verilog.geometry import address_bits
@@ -18,9 +19,9 @@ def testbench(design: Design, recording: Recording, work: Mapping[str, int], nam
     parts = []
     samples = len(next(iter(recording.codes.values())))
     for port in design.netlist.inputs:
-        count, content = vectors.stimulus(design, port, recording.codes[port.name][:, 0])
+        count, content = vectors.stimulus(design, port, recording.codes[port.name])
         files[_path(f"{port.name}.stimulus")] = content
-        parts.append(_drive(design, port.name, count))
+        parts.append(_drive(design, port, count))
     checks = []
     for unit in design.units:
         kind = unit.population.kind
@@ -47,12 +48,12 @@ def _path(name: str) -> str:
     return f"tb/{name}.mem"
 
 
-def _drive(design: Design, source: str, count: int) -> str:
-    width = design.links[source].width
+def _drive(design: Design, port: InputPort, count: int) -> str:
+    source, width = port.name, design.links[port.name].width
     text = wire(f"{source}_valid") + wire(f"{source}_ready") + wire(f"{source}_data", width)
     wires = {"clk": "clk", "reset": "reset", "limit": "limit", "valid": f"{source}_valid"}
     wires |= {"ready": f"{source}_ready", "data": f"{source}_data"}
-    parameters: dict[str, Value] = {"WIDTH": width, "COUNT": count}
+    parameters: dict[str, Value] = {"WIDTH": width, "COUNT": count, "TOKENS": vectors.tokens(design, port)}
     parameters["FILE"] = f'"{_path(f"{source}.stimulus")}"'
     return text + instance("snn_drive", f"{source}_drive", parameters, wires)
 

@@ -14,16 +14,28 @@ Ints = npt.NDArray[np.int64]
 
 
 def stimulus(design: Design, port: InputPort, codes: Ints) -> tuple[int, bytes]:
-    """The events of an input, [N, …] codes: the values that are not 0 and one token a sample."""
+    """What is sent to an input for [N, A, …] codes: a sample's values, or its events step by step.
+
+    A value that is not 0 is one word, a count of events as many words as it counts. See :func:`tokens`.
+    """
     link = design.links[port.name]
     places = link.places().ravel()
     parts = []
-    for sample in codes.reshape(len(codes), -1):
-        (hot,) = sample.nonzero()
-        value = sample[hot] & ((1 << link.extra) - 1)
-        parts += [value << link.place | places[hot], np.array([link.token])]
+    for frame in codes.reshape(len(codes) * tokens(design, port), -1, places.size):
+        _, hot = frame.nonzero()
+        value = frame[frame != 0]
+        if port.coding == "events":
+            sent = np.repeat(places[hot], value)
+        else:
+            sent = (value & ((1 << link.extra) - 1)) << link.place | places[hot]
+        parts += [sent, np.array([link.token])]
     events = np.concatenate(parts)
     return len(events), encode([(events, link.width)])
+
+
+def tokens(design: Design, port: InputPort) -> int:
+    """How many tokens an input sends per sample: one, or one a step if events drive neurons as they come."""
+    return design.netlist.steps if design.rate and port.coding == "events" else 1
 
 
 def events(design: Design, unit: Unit, spikes: Ints) -> tuple[int, bytes]:

@@ -23,8 +23,6 @@ from snnc.ir.ops import Reshape, Slice, SumPool
 
 REFUSED = ["variants-rate", "saturating-rate", "leading-rate"]
 """Delays, currents that are rounded into a register, and max pools that pass their leading input."""
-EVENTS = ["events-rate", "events-layerwise"]
-"""Counts of events as input: whoever emits refuses them for all backends that do not take them."""
 BATCH = 20
 
 
@@ -62,7 +60,7 @@ def designs(root, networks, seed=0, **options):
     return names
 
 
-SHORT = ["signed-phase", "saturating-layerwise", "gates-layerwise", "concat-rate"]
+SHORT = ["signed-phase", "saturating-layerwise", "gates-layerwise", "concat-rate", "events-rate"]
 
 
 def test_some_forms_of_a_network_equal_their_netlists(tmp_path):
@@ -77,7 +75,7 @@ def test_some_forms_of_a_network_equal_their_netlists(tmp_path):
 @pytest.mark.parametrize("stream", [0, 1])
 def test_every_form_of_a_network_equals_its_netlist(tmp_path, stream):
     need("iverilog", "vvp")
-    networks = [make(name) for name in MAKERS if name not in REFUSED + EVENTS]
+    networks = [make(name) for name in MAKERS if name not in REFUSED]
     networks += [tangled(schedule) for schedule in ("layerwise", "phase")]
     names = designs(tmp_path, networks, seed=stream)
     output = icarus(tmp_path, names, stream)
@@ -87,7 +85,8 @@ def test_every_form_of_a_network_equals_its_netlist(tmp_path, stream):
 def check_random(seed, simulate, count=BATCH):
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        names = designs(root, [random_chain(seed * BATCH + k) for k in range(count)], seed)
+        chains = [random_chain(seed * BATCH + k, events=k % 3 == 0) for k in range(count)]
+        names = designs(root, chains, seed)
         output = simulate(root, names, stream=seed % 2)
         assert passed(output, names), output
 

@@ -1,7 +1,8 @@
-// Sends the words of a file as a stream; a token ends a sample, and the next begins when it may.
+// Sends the words of a file as a stream; so many tokens end a sample, and the next begins when it may.
 module snn_drive #(
     parameter WIDTH = 1,
     parameter COUNT = 1,
+    parameter TOKENS = 1,       // of a sample
     parameter FILE = ""
 ) (
     input wire clk,
@@ -16,7 +17,7 @@ module snn_drive #(
 
     integer position = 0;
     reg [31:0] ended = 0;
-    assign valid = !reset && position < COUNT && ended < limit;
+    assign valid = !reset && position < COUNT && ended < limit * TOKENS;
     assign data = words[position < COUNT ? position : 0];
     always @(posedge clk) if (valid && ready) begin
         position <= position + 1;

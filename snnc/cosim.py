@@ -52,6 +52,10 @@ def cosimulate(
     if outcome.difference is not None:
         origin = next((p.origin for p in netlist.populations if p.name == outcome.difference.unit), ())
         raise CompileError.of("SNNC0132", str(outcome.difference), where=origin)
+    for sample, (cycles, predicted) in enumerate(zip(outcome.cycles, outcome.predicted, strict=True)):
+        if cycles != predicted:
+            message = f"sample {sample} took {cycles} cycles, the model says {predicted}"
+            raise CompileError.of("SNNC0132", message)
     for unit, cycles in outcome.work.items():
         if cycles != outcome.foretold[unit]:
             message = f"{unit} worked {cycles} cycles, the formula says {outcome.foretold[unit]}"

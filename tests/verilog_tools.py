@@ -11,7 +11,7 @@ import pytest
 
 from snnc.backends import netlist as netlist_backend
 from snnc.backends.netlist.record import record
-from snnc.backends.verilog import Verilog, cost, folder
+from snnc.backends.verilog import Verilog, folder
 from snnc.backends.verilog.memories import path, roms
 from snnc.backends.verilog.testbench import testbench
 from snnc.backends.verilog.top import top
@@ -44,10 +44,9 @@ def lower(network):
 def write(root, name, backend: Verilog, netlist, samples):
     """A design called ``name`` below ``root``, with paths of its own."""
     design, recording = backend.design(netlist), record(netlist, samples)
-    work = {unit: int(cycles.sum()) for unit, cycles in cost.work(design, recording).items()}
     files = {f"rtl/{name}.v": top(design, name).encode()}
     files |= {path(rom.name): rom.content for rom in roms(design)}
-    files |= testbench(design, recording, work, name)
+    files |= testbench(design, recording, name)
     for file, content in files.items():
         target = root / name / file
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -63,11 +63,10 @@ def _units(units: Mapping[str, Any]) -> Table:
 
 
 def _hardware(section: Mapping[str, Any]) -> str:
-    memory, busiest = section["memory"], section["busiest_cycles"]
-    milliseconds = busiest / section["clock_mhz"] / 1e3
+    memory = section["memory"]
     return (
-        f"Verilog, {section['lanes']} lanes: at least {busiest:.0f} cycles per inference, "
-        f"{milliseconds:.2f} ms at {section['clock_mhz']:g} MHz; "
+        f"Verilog, {section['lanes']} lanes: {section['cycles_per_inference']:.0f} cycles per inference, "
+        f"{section['latency_ms']:.2f} ms at {section['clock_mhz']:g} MHz; "
         f"ROM {memory['rom_bits']} bits, RAM {memory['ram_bits']} bits, "
         f"{memory['ice40_block_rams']} block RAMs of an iCE40"
     )

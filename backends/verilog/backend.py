@@ -86,9 +86,7 @@ class Verilog(Backend[Netlist]):
 
     def testbench(self, netlist: Netlist, samples: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
         """The files of the testbench for samples, by input name and in the user's layout."""
-        design, recording = self.design(netlist), record(netlist, samples)
-        work = {name: int(cycles.sum()) for name, cycles in cost.work(design, recording).items()}
-        return testbench(design, recording, work, "snn")
+        return testbench(self.design(netlist), record(netlist, samples), "snn")
 
     def design(self, netlist: Netlist) -> Design:
         """The netlist as hardware with these options."""

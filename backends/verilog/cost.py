@@ -7,7 +7,7 @@ With W words of LANES neurons, per sample (docs/hardware.md):
     scan     W + 4 + Σ_w max(0, s_w − 1) + [s_last > 0]   for s_w spikes of word w   max gate: W + 3 + …
     token    1                                      readout: one cycle a neuron at the end, and its class
 
-A unit that waits for another one does not work.
+A unit that waits for another one does not work: see :mod:`snnc.backends.verilog.latency`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.netlist.record import Recording
+from snnc.backends.verilog.latency import latency
 from snnc.backends.verilog.memories import block_rams, rams, roms
 from snnc.backends.verilog.plan import Design, Unit
 from snnc.backends.verilog.ports import Port
@@ -63,12 +64,7 @@ def _updates(port: Port, recording: Recording) -> Ints:
 
 def _stalls(unit: Unit, recording: Recording) -> Ints:
     """Cycles that scans wait for spikes to leave one by one, int64 [N]."""
-    spikes, geometry = np.abs(recording.spikes[unit.name]), unit.geometry
-    samples, steps, channels = spikes.shape[:3]
-    spare = geometry.groups * geometry.lanes - channels
-    words = np.moveaxis(spikes, 2, -1).reshape(samples, steps, -1, channels)
-    words = np.pad(words, ((0, 0), (0, 0), (0, 0), (0, spare)))
-    found = words.reshape(samples, steps, geometry.words, geometry.lanes).sum(axis=-1)
+    found = unit.geometry.by_word(np.abs(recording.spikes[unit.name])).sum(axis=-1)
     waits = np.maximum(found - 1, 0).sum(axis=(1, 2)) + (found[:, :, -1] > 0).sum(axis=1)
     return np.asarray(waits, np.int64)
 
@@ -77,15 +73,17 @@ def section(design: Design, recording: Recording, clock_mhz: float, *, calibrate
     """What the report says: cycles of the testbench's samples, memories, widths."""
     cycles = work(design, recording)
     means = {name: float(found.mean()) for name, found in cycles.items()}
+    taken = float(latency(design, recording).mean())
     return {
         "lanes": design.lanes,
         "clock_mhz": clock_mhz,
         "samples": len(next(iter(cycles.values()))),
         "calibrated": calibrated,
         "units": {unit.name: _unit(design, unit, recording, means) for unit in design.units},
+        "cycles_per_inference": taken,
+        "latency_ms": taken / clock_mhz / 1e3,
         "busiest_cycles": max(means.values()),
         "all_cycles": sum(means.values()),
-        "inferences_per_second": clock_mhz * 1e6 / max(means.values()),
         "memory": _memory(design),
     }
 

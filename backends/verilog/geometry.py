@@ -53,6 +53,14 @@ class Geometry:
         """The width of a neuron's address {word, lane}."""
         return self.word_bits + self.lanes.bit_length() - 1
 
+    def by_word(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Values […, C] or […, C, H, W] as […, words, lanes]; lanes beyond the last channel hold 0."""
+        lead = values.ndim - len(self.shape)
+        spread = np.moveaxis(values, lead, -1)
+        spare = self.groups * self.lanes - self.channels
+        padded = np.pad(spread, [(0, 0)] * (spread.ndim - 1) + [(0, spare)])
+        return padded.reshape(*values.shape[:lead], self.words, self.lanes)
+
 
 @dataclasses.dataclass(frozen=True)
 class Link:

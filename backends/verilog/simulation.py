@@ -52,9 +52,13 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """``cycles`` of each sample from its first event to its class; ``work`` of each unit over all samples."""
+    """``cycles`` of each sample from its first event to its class; ``work`` of each unit over all samples.
+
+    ``predicted`` and ``foretold`` are what the formulas say of them.
+    """
 
     cycles: tuple[int, ...]
+    predicted: tuple[int, ...]
     work: dict[str, int]
     foretold: dict[str, int]
     difference: Difference | None
@@ -80,7 +84,8 @@ def simulate(folder: pathlib.Path, design: Design, simulator: Simulator) -> Outc
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise CompileError.of("SNNC0166", f"{simulator} did not finish", context=tail)
     outcome = read(lines, design)
-    if "FAIL" in lines and outcome.difference is None and outcome.work == outcome.foretold:
+    as_foretold = outcome.work == outcome.foretold and outcome.cycles == outcome.predicted
+    if "FAIL" in lines and outcome.difference is None and as_foretold:
         raise CompileError.of("SNNC0166", "the testbench failed and does not say why", context=done.stdout)
     return outcome
 
@@ -90,8 +95,10 @@ def read(lines: list[str], design: Design) -> Outcome:
     order = {unit.name: position for position, unit in enumerate(design.units)}
     found = [d for line in lines if line.startswith("DIFFERENCE") for d in [_difference(line, design)]]
     work = [line.split() for line in lines if line.startswith("WORK ")]
+    cycles = [line.split() for line in lines if line.startswith("CYCLES ")]
     return Outcome(
-        cycles=tuple(int(line.split()[1]) for line in lines if line.startswith("CYCLES ")),
+        cycles=tuple(int(measured) for _, measured, _, _ in cycles),
+        predicted=tuple(int(foretold) for _, _, _, foretold in cycles),
         work={unit: int(cycles) for _, unit, cycles, _, _ in work},
         foretold={unit: int(cycles) for _, unit, _, _, cycles in work},
         difference=min(found, key=lambda d: (d.sample, d.step, order.get(d.unit, 0)), default=None),

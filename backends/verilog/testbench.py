@@ -6,16 +6,20 @@ from collections.abc import Mapping
 
 from snnc.backends.netlist.model import InputPort
 from snnc.backends.netlist.record import Recording
-from snnc.backends.verilog import vectors
+from snnc.backends.verilog import cost, vectors
 from snnc.backends.verilog.geometry import address_bits
+from snnc.backends.verilog.latency import latency
 from snnc.backends.verilog.plan import Design, Unit
 from snnc.backends.verilog.syntax import Value, instance, vector, wire
 from snnc.backends.verilog.top import output_bits
+from snnc.backends.verilog.words import encode
 
 
-def testbench(design: Design, recording: Recording, work: Mapping[str, int], name: str) -> dict[str, bytes]:
-    """tb/<name>_bench.v and the golden vectors of ``recording``; ``work`` are the busy cycles foretold."""
-    files: dict[str, bytes] = {}
+def testbench(design: Design, recording: Recording, name: str) -> dict[str, bytes]:
+    """tb/<name>_bench.v, the golden vectors of ``recording`` and the cycles that are foretold."""
+    work = {unit: int(cycles.sum()) for unit, cycles in cost.work(design, recording).items()}
+    cycles = latency(design, recording)
+    files = {_path("cycles"): encode([(cycles, 32)])}
     parts = []
     samples = len(next(iter(recording.codes.values())))
     for port in design.netlist.inputs:
@@ -139,6 +143,7 @@ def _bench(
         done=" && ".join(f"{c}_done" for c in checks),
         failed=" || ".join(f"{c}_failed" for c in checks),
         said=said,
+        cycles=_path("cycles"),
         late=late,
         samples=samples,
     )
@@ -163,6 +168,8 @@ module {name}_bench #(
 {counters}
     integer cycle = 0, start = 0, finished = 0, idle = 0;
     reg running = 1'b0, wrong = 1'b0;
+    reg [31:0] foretold[0:{samples}-1];
+    initial $readmemh("{cycles}", foretold);
     wire complete = {done};
     initial begin
         done = 1'b0;
@@ -180,8 +187,10 @@ module {name}_bench #(
         end
         if ({finished}) begin
             finished <= finished + 1;
-            if (!STREAM) $display("CYCLES %0d", cycle - start);
-            else if (finished == {samples} - 1) $display("CYCLES %0d", cycle - start);
+            if (!STREAM) begin
+                $display("CYCLES %0d foretold %0d", cycle - start, foretold[finished]);
+                if (cycle - start != foretold[finished]) wrong = 1'b1;
+            end else if (finished == {samples} - 1) $display("CYCLES %0d of all", cycle - start);
         end
 {counting}
         idle <= busy == 0 ? idle + 1 : 0;

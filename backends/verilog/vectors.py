@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.netlist.model import InputPort
-from snnc.backends.verilog.geometry import Geometry, address_bits
+from snnc.backends.verilog.geometry import address_bits
 from snnc.backends.verilog.plan import Design, Unit
 from snnc.backends.verilog.words import encode, encode_lanes
 
@@ -44,11 +44,11 @@ def events(design: Design, unit: Unit, spikes: Ints) -> tuple[int, bytes]:
     rows = []
     for sample, run in enumerate(spikes):
         for step, frame in enumerate(run):
-            sent = _in_order(frame)
+            sent = in_order(frame)
             (hot,) = sent.nonzero()
             mark = step << 1 if design.phases > 1 else 0
             value = mark | (sent[hot] < 0)
-            found = value << link.place | _in_order(link.places())[hot]
+            found = value << link.place | in_order(link.places())[hot]
             if design.rate or step == steps - 1:
                 found = np.append(found, link.token)
             rows.append(np.stack([np.full_like(found, sample), np.full_like(found, step), found]))
@@ -59,7 +59,7 @@ def events(design: Design, unit: Unit, spikes: Ints) -> tuple[int, bytes]:
 
 def membranes(unit: Unit, final: Ints) -> tuple[int, bytes]:
     """The membranes of the last step [N, …], as rows of lanes."""
-    rows = np.concatenate([_rows(sample, unit.geometry) for sample in final])
+    rows = unit.geometry.by_word(final).reshape(-1, unit.geometry.lanes)
     return len(rows), encode_lanes(rows, unit.bits)
 
 
@@ -70,18 +70,12 @@ def results(design: Design, unit: Unit, final: Ints) -> tuple[int, bytes]:
     parts: list[Ints] = []
     for sample in final:
         zero = np.zeros(sample.size, np.int64)
-        parts.append(np.stack([zero, _in_order(places), _in_order(sample)]))
+        parts.append(np.stack([zero, in_order(places), in_order(sample)]))
         parts.append(np.array([[1], [places.ravel()[sample.argmax()]], [0]]))
     flags, at, values = np.concatenate(parts, axis=1)
     return len(flags), encode([(flags, 1), (at, link.place), (values, unit.bits)])
 
 
-def _in_order(frame: Ints) -> Ints:
+def in_order(frame: Ints) -> Ints:
     """[C] or [C, H, W] in the order of a scan: rows, columns, channels."""
     return (frame if frame.ndim == 1 else frame.transpose(1, 2, 0)).ravel()
-
-
-def _rows(frame: Ints, geometry: Geometry) -> Ints:
-    moved = frame.reshape(geometry.channels, -1).T
-    spare = geometry.groups * geometry.lanes - geometry.channels
-    return np.pad(moved, ((0, 0), (0, spare))).reshape(-1, geometry.lanes)

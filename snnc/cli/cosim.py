@@ -56,4 +56,5 @@ def _show(outcome: Outcome) -> None:
     head = (("population", "left"), ("cycles of work", "right"), ("by formula", "right"))
     show(table(head, rows))
     latency = sum(outcome.cycles) / samples
-    click.echo(f"{samples} samples, every spike equal; {latency:.0f} cycles from first event to class")
+    cycles = f"{latency:.0f} cycles from first event to class, as predicted"
+    click.echo(f"{samples} samples, every spike equal; {cycles}")

@@ -133,7 +133,8 @@ def compiled(digits, tmp_path_factory):
 @pytest.mark.parametrize("name", ["icarus", pytest.param("verilator", marks=pytest.mark.slow)])
 def test_cosimulation_of_digits(compiled, digits, name, capsys):
     need("make", *({"icarus": ("iverilog", "vvp"), "verilator": ("verilator", "g++")}[name]))
-    assert run(["cosim", str(compiled), "--data", str(digits.data), "--simulator", name]) == 0
+    command = ["cosim", str(compiled), "--data", str(digits.data), "--limit", "2"]
+    assert run([*command, "--simulator", name]) == 0
     assert "every spike equal" in capsys.readouterr().out
 
 
@@ -158,6 +159,7 @@ def test_cosimulation_names_the_package_of_a_missing_simulator(compiled, digits,
         ("syntax error", "SNNC0166", "icarus did not finish"),
         ("FAIL", "SNNC0166", "does not say why"),
         ("WORK p5 9 formula 8\nFAIL", "SNNC0132", "p5 worked 9 cycles, the formula says 8"),
+        ("CYCLES 9 foretold 8\nFAIL", "SNNC0132", "sample 0 took 9 cycles, the model says 8"),
         ("DIFFERENCE p5_to_p7: events are missing\nFAIL", "SNNC0132", "p5"),
     ],
 )
@@ -192,6 +194,8 @@ def test_the_bundle_runs_without_snnc_and_says_what_differs(compiled, tmp_path):
 def test_the_report_has_a_hardware_section(compiled):
     section = json.loads((compiled / "report.json").read_bytes())["backends"]["verilog"]
     assert section["units"]["p5"]["cycles"] == section["busiest_cycles"]
+    predicted = int((compiled / "tb/cycles.mem").read_text(), 16)
+    assert section["cycles_per_inference"] == predicted > section["busiest_cycles"]
     assert section["units"]["p5"]["lane_utilisation"] == 1.0
     assert section["memory"]["memories"]["p5_in0.weights"] == {"bits": 16, "rows": 2304}
     assert section["memory"]["ice40_block_rams"] == 26
@@ -200,7 +204,8 @@ def test_the_report_has_a_hardware_section(compiled):
 def test_the_report_shows_the_hardware(compiled, capsys):
     assert run(["report", str(compiled)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Verilog, 2 lanes: at least " in shown
+    assert "Verilog, 2 lanes: " in shown
+    assert "cycles per inference" in shown
     assert "26 block RAMs of an iCE40" in shown
 
 

@@ -87,11 +87,12 @@ class Legalize(Pass):
         on_host = target.arithmetic is not None and isinstance(op, Readout)
         most = WIDEST_BITS if on_host else target.membrane_bits[1]
         if bits > most:
+            cut = "" if target.arithmetic else f", or --acc-bits {most} to let it saturate"
             context.diagnostics.error(
                 "SNNC0130",
                 f"a membrane needs {bits} bits, {bits - most} more than target {target.name} has",
                 where=op.origin,
-                remedy="use fewer --bits or a smaller --T",
+                remedy=f"use fewer --bits or a smaller --T{cut}",
             )
         nodes = incoming(network, population)
         if target.arithmetic:

@@ -38,10 +38,10 @@ class Request:
     """How to compile. Options that are None are left to the pipeline.
 
     ``pipeline`` is pipeline text, or a Pipeline of passes as they are; it excludes ``preset``. ``bits``,
-    ``T``, ``schedule``, ``input``, ``max_count``, ``reset``, ``compare`` and ``target`` fill what a text
-    leaves open. ``backends``, texts or objects, write files beside the netlist. ``input_range`` is what the
-    inputs span where no calibration data show it. ``probe`` is the number of samples that promises are
-    proved on; ``max_memory`` is in bytes; ``max_nodes`` and ``max_tensors`` bound what a model holds.
+    ``T``, ``schedule``, ``input``, ``max_count``, ``reset``, ``compare``, ``target``, ``acc_bits`` and
+    ``align`` fill what a text leaves open. ``backends``, texts or objects, write files beside the netlist.
+    ``input_range`` is what the inputs span where no calibration data show it. ``probe`` is the number of
+    samples that promises are proved on; ``max_memory`` is in bytes; ``max_nodes`` and ``max_tensors`` bound what a model holds.
     """
 
     preset: str | None = None
@@ -54,6 +54,7 @@ class Request:
     compare: str | None = None
     max_count: int | None = None
     target: str | None = None
+    acc_bits: int | None = None
     align: bool | None = None
     backends: Sequence[str | Backend[Any]] = ()
     normalisation: Normalisation | None = None
@@ -69,7 +70,18 @@ class Request:
     @property
     def flags(self) -> dict[str, Any]:
         """The pass options that were given."""
-        names = ("bits", "T", "schedule", "input", "max_count", "reset", "compare", "target", "align")
+        names = (
+            "bits",
+            "T",
+            "schedule",
+            "input",
+            "max_count",
+            "reset",
+            "compare",
+            "target",
+            "acc_bits",
+            "align",
+        )
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 

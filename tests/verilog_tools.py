@@ -36,9 +36,9 @@ def need(*programs):
         pytest.skip(f"{', '.join(missing)} not installed (Debian: iverilog, verilator, yosys, nextpnr-ice40)")
 
 
-def lower(network):
+def lower(network, **options):
     """The netlist of a network whose widths are not proved yet."""
-    return netlist_backend.lower(Legalize().apply(network, Context()))
+    return netlist_backend.lower(Legalize(**options).apply(network, Context()))
 
 
 def write(root, name, backend: Verilog, netlist, samples):

@@ -14,12 +14,13 @@ from integer_networks import MAKERS, Builder, make, random_chain, samples
 from verilog_tools import RTL, icarus, lower, need, passed, verilator, write
 
 from snnc.backends.base import Activity
+from snnc.backends.netlist.record import record
 from snnc.backends.verilog import Verilog
 from snnc.backends.verilog.memories import block_rams
 from snnc.cli import run
 from snnc.diagnostics import Diagnostics
 from snnc.ir.constants import Constant
-from snnc.ir.ops import Reshape, Slice, SumPool
+from snnc.ir.ops import Dense, Input, Output, Readout, Reshape, Slice, SumPool
 
 REFUSED = ["variants-rate", "saturating-rate", "leading-rate"]
 """Delays, currents that are rounded into a register, and max pools that pass their leading input."""
@@ -80,6 +81,34 @@ def test_every_form_of_a_network_equals_its_netlist(tmp_path, stream):
     names = designs(tmp_path, networks, seed=stream)
     output = icarus(tmp_path, names, stream)
     assert passed(output, names), output
+
+
+def extreme():
+    """Layers that −8 or 7 as input drive to their ends: −8 the first one, 7 the others."""
+    b = Builder("rate", 8)
+    x = b.add(Input(name="x", shape=(1,), coding="current", bits=4, signed=True))
+    eager = {"threshold": Constant(1), "bias": Constant(0), "v_init": Constant(0)}
+    first = b.fire(b.add(Dense(weight=Constant(np.array([[1]]))), x), **eager)
+    second = b.fire(b.add(Dense(weight=Constant(np.array([[-8], [8]]))), first), **eager)
+    last = b.add(Dense(weight=Constant(np.array([[0, -8]]))), second)
+    b.add(Output(name="y"), b.add(Readout(bias=Constant(0)), last))
+    return b.network
+
+
+@pytest.mark.parametrize(
+    # T·(−8) is the most negative word of 7 bits: none is to spare; with 5 bits u stops at −15
+    ("acc_bits", "width", "lowest"),
+    [(0, (7, False), -64), (5, (5, True), -15)],
+)
+def test_the_worst_case_fills_every_accumulator_and_overflows_none(acc_bits, width, lowest, tmp_path):
+    need("iverilog", "vvp")
+    netlist, inputs = lower(extreme(), acc_bits=acc_bits), {"x": np.array([[-8.0], [7.0]])}
+    recording = record(netlist, inputs)
+    assert [(p.acc_bits, p.saturates) for p in netlist.populations] == [width] * 3
+    assert [int(recording.membranes[p.name].min()) for p in netlist.populations] == [lowest] * 3
+    write(tmp_path, "n0", Verilog(lanes=2), netlist, inputs)
+    output = icarus(tmp_path, ["n0"])
+    assert passed(output, ["n0"]), output
 
 
 def check_random(seed, simulate, count=BATCH):

@@ -159,6 +159,17 @@ def test_a_membrane_narrower_than_its_threshold_is_refused():
         run(network, "legalize{acc_bits=64}")
 
 
+def test_a_membrane_wider_than_the_target_is_refused_or_saturates():
+    # 200·8·2^16·128 needs 35 bits
+    network = driven([[100, 100]], 128, shift=16, threshold=Constant(1 << 20))
+    with pytest.raises(CompileError, match="needs 35 bits, 3 more than target fpga") as caught:
+        run(network, "legalize{target=fpga}")
+    assert caught.value.diagnostics[0].where == ("relu",)
+    assert "--acc-bits 32" in caught.value.diagnostics[0].remedy
+    (_, op), _ = ops(Legalize(target="fpga", acc_bits=32).apply(network, context()))
+    assert (op.acc_bits, op.saturates) == (32, True)
+
+
 def test_unknown_targets_are_a_usage_error():
     network = driven([[1]], 4, threshold=Constant(1))
     with pytest.raises(UsageError, match="SNNC0153"):

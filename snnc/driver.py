@@ -41,7 +41,8 @@ class Request:
     ``T``, ``schedule``, ``input``, ``max_count``, ``reset``, ``compare``, ``target``, ``acc_bits`` and
     ``align`` fill what a text leaves open. ``backends``, texts or objects, write files beside the netlist.
     ``input_range`` is what the inputs span where no calibration data show it. ``probe`` is the number of
-    samples that promises are proved on; ``max_memory`` is in bytes; ``max_nodes`` and ``max_tensors`` bound what a model holds.
+    samples that promises are proved on; ``max_memory`` is in bytes; ``max_nodes`` and ``max_tensors``
+    bound what a model holds.
     """
 
     preset: str | None = None

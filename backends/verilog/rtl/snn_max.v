@@ -127,31 +127,16 @@ module snn_max #(
         end
     end
 
-    wire [LANE-1:0] lane;
-    wire [PLACE-1:0] place;
-    wire unused;
-    snn_serialiser #(.LANES(LANES), .LANE(LANE), .PLACE(PLACE)) serialiser (
-        .clk(clk), .reset(reset),
-        .in_ready(move), .in_valid(x_valid), .in_spikes(spikes), .in_negative({LANES{1'b0}}), .in_place(x_place),
-        .out_valid(spikes_left), .out_ready(out_ready), .out_lane(lane), .out_negative(unused), .out_place(place)
-    );
     wire token = state == TOKEN;
-    // verilator lint_off UNUSEDSIGNAL
-    // lanes beyond the last channel never fire, so its number needs no more than CHANNEL bits
-    wire [GROUP+LANE-1:0] channel = place[ROW+COLUMN +: GROUP] * LANES[LANE:0] + {{GROUP{1'b0}}, lane};
-    // verilator lint_on UNUSEDSIGNAL
-    assign out_valid = token || spikes_left;
-    wire [EXTRA-1:0] mark;
-    generate
-        if (PHASES > 1) begin : coded
-            assign mark = {step, 1'b0};
-        end else begin : plain
-            assign mark = 1'b0;
-        end
-    endgenerate
-    assign out_data = token
-        ? {1'b1, {EXTRA+CHANNEL+ROW+COLUMN{1'b0}}}
-        : {1'b0, mark, channel[CHANNEL-1:0], place[ROW+COLUMN-1:0]};
+    snn_serialiser #(
+        .LANES(LANES), .PHASES(PHASES), .GROUP(GROUP), .CHANNEL(CHANNEL), .ROW(ROW), .COLUMN(COLUMN),
+        .STEP(STEP), .EXTRA(EXTRA)
+    ) serialiser (
+        .clk(clk), .reset(reset),
+        .in_ready(move), .in_valid(x_valid), .in_spikes(spikes), .in_negative({LANES{1'b0}}),
+        .in_place(x_place), .step(step), .token(token), .left(spikes_left),
+        .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data)
+    );
 
     assign busy = clearing || (state == GATHER ? in_valid || updating || complete : !out_valid || out_ready);
     assign in_ready = state == GATHER && !updating;

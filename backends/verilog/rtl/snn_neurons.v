@@ -48,7 +48,6 @@ module snn_neurons #(
     output wire busy            // works, and does not wait for others
 );
     localparam GROUP = (GROUPS > 1) ? $clog2(GROUPS) : 1;
-    localparam LANE = (LANES > 1) ? $clog2(LANES) : 1;
     localparam [1:0] CLEAR = 0, GATHER = 1, SCAN = 2, TOKEN = 3;
 
     localparam LAST_STEP = STEPS - 1;
@@ -58,70 +57,36 @@ module snn_neurons #(
     reg [STEP-1:0] step;
     wire last_step = step == LAST_STEP[STEP-1:0];
 
-    // the scan, in four stages: address, memory, membrane, spikes
-    wire move;
-    wire scanning;
+    // a pass, in four stages: address, memory, membrane, spikes
+    wire move, fetch, drained, spikes_left;
+    wire scanned = drained && !spikes_left;
+    wire next_step = state == SCAN && scanned && !RATE || end_of_step && !end_of_sample;
     wire [WORD-1:0] word;
     wire [GROUP-1:0] group;
-    wire [ROW-1:0] row;
-    wire [COLUMN-1:0] column;
-    wire scan_state = state == CLEAR || state == SCAN;
-    snn_scan #(
-        .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS),
-        .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD)
-    ) scan (
-        .clk(clk), .reset(reset), .start(scan_state && entering), .advance(move),
-        .active(scanning), .word(word), .group(group), .row(row), .column(column)
-    );
-
-    localparam PLACE = GROUP + ROW + COLUMN;
-    reg x_valid, y_valid;
-    reg [WORD-1:0] x_word, y_word;
-    reg [PLACE-1:0] x_place, y_place;
-    wire drained = !entering && !scanning && !x_valid && !y_valid;
-    wire spikes_left;
-    wire scanned = drained && !spikes_left;
-
-    wire [LANES*BITS-1:0] membranes, currents;
-    wire [LANES*INIT_BITS-1:0] init;
-    wire [LANES*BIAS_BITS-1:0] bias;
-    wire [LANES*THRESHOLD_BITS-1:0] threshold;
-    wire fetch = scanning && move;
-    wire next_step = state == SCAN && scanned && !RATE || end_of_step && !end_of_sample;
+    wire y_valid;
+    wire [GROUP+ROW+COLUMN-1:0] y_place;
+    wire [LANES*BITS-1:0] u;
     reg [LANES*BITS-1:0] written;
-    wire write = state == CLEAR ? x_valid : y_valid && move;
-    wire [WORD-1:0] write_address = state == CLEAR ? x_word : y_word;
-
-    snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) membrane (
-        .clk(clk),
-        .add(in_valid && in_ready && !(HELD && in_held)), .add_address(in_target), .add_data(in_data),
-        .scan(fetch), .scan_address(word), .scan_data(membranes),
-        .write(write), .write_address(write_address), .write_data(written)
+    snn_integrator #(
+        .LANES(LANES), .BITS(BITS), .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS), .WORDS(WORDS),
+        .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD), .HELD(HELD), .SATURATED(SATURATED),
+        .BIAS_BITS(BIAS_BITS), .BIAS_SPAN(BIAS_SPAN), .BIAS_ROWS(BIAS_ROWS), .BIAS_STEPS(BIAS_STEPS), .BIAS(BIAS)
+    ) integrator (
+        .clk(clk), .reset(reset),
+        .in_valid(in_valid && in_ready), .in_held(in_held), .in_target(in_target), .in_data(in_data),
+        .start(entering), .clear(state == CLEAR), .move(move),
+        .biased(RATE || step == 0), .next_step(next_step), .restart(end_of_sample),
+        .fetch(fetch), .group(group), .word(word),
+        .y_valid(y_valid), .y_place(y_place), .u(u), .written(written), .drained(drained)
     );
-    generate
-        if (HELD) begin : constant
-            snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) current (
-                .clk(clk),
-                .add(in_valid && in_ready && in_held), .add_address(in_target), .add_data(in_data),
-                .scan(fetch), .scan_address(word), .scan_data(currents),
-                .write(write && state == CLEAR), .write_address(x_word), .write_data({LANES*BITS{1'b0}})
-            );
-        end else begin : events_only
-            assign currents = 0;
-        end
-    endgenerate
+
+    wire [LANES*INIT_BITS-1:0] init;
+    wire [LANES*THRESHOLD_BITS-1:0] threshold;
     snn_parameter #(
         .WIDTH(LANES * INIT_BITS), .SPAN(INIT_SPAN), .ROWS(INIT_ROWS), .GROUP(GROUP), .WORD(WORD), .FILE(INIT)
     ) v_init (
         .clk(clk), .restart(reset), .next_step(1'b0), .enable(fetch),
         .group(group), .word(word), .data(init)
-    );
-    snn_parameter #(
-        .WIDTH(LANES * BIAS_BITS), .SPAN(BIAS_SPAN), .ROWS(BIAS_ROWS), .STEPS(BIAS_STEPS),
-        .GROUP(GROUP), .WORD(WORD), .FILE(BIAS)
-    ) b (
-        .clk(clk), .restart(reset || end_of_sample), .next_step(next_step), .enable(fetch),
-        .group(group), .word(word), .data(bias)
     );
     snn_parameter #(
         .WIDTH(LANES * THRESHOLD_BITS), .SPAN(THRESHOLD_SPAN), .ROWS(THRESHOLD_ROWS), .STEPS(THRESHOLD_STEPS),
@@ -133,46 +98,17 @@ module snn_neurons #(
 
     // Signed operands are extended to the width of a result; membranes are proved to fit into BITS.
     // verilator lint_off WIDTH
-    reg [LANES*BITS-1:0] sums, u, fired;
+    reg [LANES*BITS-1:0] fired;
     localparam BOUND = THRESHOLD_BITS + (PHASES > 1 ? PHASES - 1 : 0);
     reg [LANES*THRESHOLD_BITS-1:0] limit;
+    always @(posedge clk) if (move) limit <= threshold;
+
     reg [LANES-1:0] spikes, negative;
-    reg signed [BITS-1:0] sum, charge, left, first;
-    reg signed [BIAS_BITS-1:0] added;
+    reg signed [BITS-1:0] charge, left, first;
     reg signed [THRESHOLD_BITS-1:0] one;
     reg signed [BOUND-1:0] bound;
     reg signed [INIT_BITS-1:0] initial_;
-    localparam signed [BITS-1:0] MOST = SATURATED ? (1 <<< (SATURATED - 1)) - 1 : 0;
-    integer i, j, k;
-
-    always @* begin
-        for (i = 0; i < LANES; i = i + 1) begin
-            added = bias[i*BIAS_BITS +: BIAS_BITS];
-            sum = membranes[i*BITS +: BITS] + currents[i*BITS +: BITS];
-            if (RATE || step == 0) sum = sum + added;
-            if (SATURATED && sum > MOST) sum = MOST;
-            if (SATURATED && sum < -MOST) sum = -MOST;
-            sums[i*BITS +: BITS] = sum;
-        end
-    end
-
-    always @(posedge clk) begin
-        if (move) begin
-            x_valid <= fetch;
-            x_word <= word;
-            x_place <= {group, row, column};
-            y_valid <= x_valid && state == SCAN;
-            y_word <= x_word;
-            y_place <= x_place;
-            limit <= threshold;
-            u <= sums;
-        end
-        if (reset) begin
-            x_valid <= 1'b0;
-            y_valid <= 1'b0;
-        end
-    end
-
+    integer j, k;
     always @* begin
         for (j = 0; j < LANES; j = j + 1) begin
             charge = u[j*BITS +: BITS];
@@ -197,34 +133,16 @@ module snn_neurons #(
     end
     // verilator lint_on WIDTH
 
-    // spikes leave one a cycle, then the token
-    wire event_negative;
-    wire [LANE-1:0] lane;
-    wire [PLACE-1:0] place;
-    snn_serialiser #(.LANES(LANES), .LANE(LANE), .PLACE(PLACE)) serialiser (
+    wire token = state == TOKEN;
+    snn_serialiser #(
+        .LANES(LANES), .PHASES(PHASES), .GROUP(GROUP), .CHANNEL(CHANNEL), .ROW(ROW), .COLUMN(COLUMN),
+        .STEP(STEP), .EXTRA(EXTRA)
+    ) serialiser (
         .clk(clk), .reset(reset),
         .in_ready(move), .in_valid(y_valid), .in_spikes(spikes | negative), .in_negative(negative),
-        .in_place(y_place),
-        .out_valid(spikes_left), .out_ready(out_ready), .out_lane(lane),
-        .out_negative(event_negative), .out_place(place)
+        .in_place(y_place), .step(step), .token(token), .left(spikes_left),
+        .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data)
     );
-    wire token = state == TOKEN;
-    // verilator lint_off UNUSEDSIGNAL
-    // lanes beyond the last channel never fire, so its number needs no more than CHANNEL bits
-    wire [GROUP+LANE-1:0] channel = place[ROW+COLUMN +: GROUP] * LANES[LANE:0] + {{GROUP{1'b0}}, lane};
-    // verilator lint_on UNUSEDSIGNAL
-    wire [EXTRA-1:0] extra;
-    generate
-        if (PHASES > 1) begin : coded
-            assign extra = {step, event_negative};
-        end else begin : plain
-            assign extra = event_negative;
-        end
-    endgenerate
-    assign out_valid = token || spikes_left;
-    assign out_data = token
-        ? {1'b1, {EXTRA+CHANNEL+ROW+COLUMN{1'b0}}}
-        : {1'b0, extra, channel[CHANNEL-1:0], place[ROW+COLUMN-1:0]};
 
     assign busy = state == CLEAR || (state == GATHER ? in_valid || complete : !out_valid || out_ready);
     assign in_ready = state == GATHER;

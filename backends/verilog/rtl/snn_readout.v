@@ -42,90 +42,33 @@ module snn_readout #(
     reg [STEP-1:0] step;
     wire last_step = !RATE || step == LAST_STEP[STEP-1:0];
 
-    // the scan, in three stages: address, memory, membrane
-    wire move, scanning;
+    // a pass, in three stages: address, memory, membrane
+    wire move, scanned, y_valid;
+    wire [GROUP+ROW+COLUMN-1:0] y_place;
+    wire [LANES*BITS-1:0] u;
+    // verilator lint_off UNUSEDSIGNAL
+    // there is no other parameter than the bias to read with it
+    wire fetch;
     wire [WORD-1:0] word;
     wire [GROUP-1:0] group;
-    wire [ROW-1:0] row;
-    wire [COLUMN-1:0] column;
-    snn_scan #(
-        .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS),
-        .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD)
-    ) scan (
-        .clk(clk), .reset(reset), .start(entering && (state == CLEAR || state == SCAN)), .advance(move),
-        .active(scanning), .word(word), .group(group), .row(row), .column(column)
+    // verilator lint_on UNUSEDSIGNAL
+    snn_integrator #(
+        .LANES(LANES), .BITS(BITS), .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS), .WORDS(WORDS),
+        .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD), .HELD(HELD), .SATURATED(SATURATED),
+        .BIAS_BITS(BIAS_BITS), .BIAS_SPAN(BIAS_SPAN), .BIAS_ROWS(BIAS_ROWS), .BIAS_STEPS(BIAS_STEPS), .BIAS(BIAS)
+    ) integrator (
+        .clk(clk), .reset(reset),
+        .in_valid(in_valid && in_ready), .in_held(in_held), .in_target(in_target), .in_data(in_data),
+        .start(entering), .clear(state == CLEAR), .move(move),
+        .biased(RATE || step == 0), .next_step(end_of_step), .restart(end_of_sample),
+        .fetch(fetch), .group(group), .word(word),
+        .y_valid(y_valid), .y_place(y_place), .u(u),
+        .written(state == CLEAR ? {LANES*BITS{1'b0}} : u), .drained(scanned)
     );
-    wire fetch = scanning && move;
-    reg x_valid, y_valid;
-    reg [WORD-1:0] x_word, y_word;
-    reg [GROUP+ROW+COLUMN-1:0] x_place, y_place;
-    reg [LANES*BITS-1:0] sums, u;
-    wire scanned = !entering && !scanning && !x_valid && !y_valid;
-
-    wire [LANES*BITS-1:0] membranes, currents;
-    wire [LANES*BIAS_BITS-1:0] bias;
-    snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) membrane (
-        .clk(clk),
-        .add(in_valid && in_ready && !(HELD && in_held)), .add_address(in_target), .add_data(in_data),
-        .scan(fetch), .scan_address(word), .scan_data(membranes),
-        .write(state == CLEAR ? x_valid : y_valid && move),
-        .write_address(state == CLEAR ? x_word : y_word),
-        .write_data(state == CLEAR ? {LANES*BITS{1'b0}} : u)
-    );
-    generate
-        if (HELD) begin : constant
-            snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) current (
-                .clk(clk),
-                .add(in_valid && in_ready && in_held), .add_address(in_target), .add_data(in_data),
-                .scan(fetch), .scan_address(word), .scan_data(currents),
-                .write(x_valid && state == CLEAR), .write_address(x_word), .write_data({LANES*BITS{1'b0}})
-            );
-        end else begin : events_only
-            assign currents = 0;
-        end
-    endgenerate
-    snn_parameter #(
-        .WIDTH(LANES * BIAS_BITS), .SPAN(BIAS_SPAN), .ROWS(BIAS_ROWS), .STEPS(BIAS_STEPS),
-        .GROUP(GROUP), .WORD(WORD), .FILE(BIAS)
-    ) b (
-        .clk(clk), .restart(reset || end_of_sample), .next_step(end_of_step), .enable(fetch),
-        .group(group), .word(word), .data(bias)
-    );
-
-    // Signed operands are extended to the width of a result; membranes are proved to fit into BITS.
-    // verilator lint_off WIDTH
-    reg signed [BITS-1:0] sum;
-    reg signed [BIAS_BITS-1:0] added;
-    localparam signed [BITS-1:0] MOST = SATURATED ? (1 <<< (SATURATED - 1)) - 1 : 0;
-    integer i;
-    always @* begin
-        for (i = 0; i < LANES; i = i + 1) begin
-            added = bias[i*BIAS_BITS +: BIAS_BITS];
-            sum = membranes[i*BITS +: BITS] + currents[i*BITS +: BITS];
-            if (RATE || step == 0) sum = sum + added;
-            if (SATURATED && sum > MOST) sum = MOST;
-            if (SATURATED && sum < -MOST) sum = -MOST;
-            sums[i*BITS +: BITS] = sum;
-        end
-    end
-
-    always @(posedge clk) begin
-        if (move) begin
-            x_valid <= fetch;
-            x_word <= word;
-            x_place <= {group, row, column};
-            y_valid <= x_valid && state == SCAN;
-            y_word <= x_word;
-            y_place <= x_place;
-            u <= sums;
-        end
-        if (reset) begin
-            x_valid <= 1'b0;
-            y_valid <= 1'b0;
-        end
-    end
 
     // at the end of a sample a word leaves lane by lane
+    // verilator lint_off WIDTH
+    // lanes count below LANES and channels below CHANNELS, whatever their own widths
     reg [LANE-1:0] lane;
     wire [GROUP+LANE-1:0] channel = y_place[ROW+COLUMN +: GROUP] * LANES + lane;
     wire last_lane = lane == LANES - 1 || channel == CHANNELS - 1;

@@ -57,7 +57,11 @@ _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
 _TRE = "inject-tre{eta=0.5}"
 
 
-def _currents(schedule: str = "") -> str:
+_TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
+"""A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
+
+
+def _currents(schedule: str = "", residual: str = _TRE) -> str:
     """99.9th percentiles and weight scales for each channel, up to the integers.
 
     Under a λ of the layer, channels of unlike range, as after depthwise convolutions, would be slow or
@@ -65,7 +69,7 @@ def _currents(schedule: str = "") -> str:
     """
     return (
         f"{_BEFORE},spikify{{{schedule}lambda=percentile,percentile=99.9,per=channel}},form-projections,"
-        f"normalize-currents,{_TRE},quantize{{per=channel}}"
+        f"normalize-currents,{residual},quantize{{per=channel}}"
     )
 
 
@@ -94,8 +98,10 @@ PRESETS: dict[str, str] = {
     "deng-gu": _layers("lambda=max", "normalize-currents{kappa=1}", f"{_TRE},"),
     # Wu 2024
     "ftbc": f"{_currents()},correct-over-time{{error=step}},legalize",
-    # the least loss of the schedule rate at few steps
-    "low-latency": f"{_currents()},correct-over-time,legalize",
+    # the same on the running total: the least loss at few steps where no spike has a sign
+    "ftbc-total": f"{_currents()},correct-over-time,legalize",
+    # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
+    "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-bias,legalize",
     # the ECC authors' tool, layer by layer
     "layerwise": f"{_currents('schedule=layerwise,')},calibrate-bias,legalize",
     # T steps of binary weight, 2^T − 1 levels

@@ -82,5 +82,5 @@ def responsive(op: Tunable, response: Floats) -> Floats:
     if not isinstance(op, IfNeuron):
         return np.ones(response.shape[1])
     unit = align(op.unit.array, response[0])
-    low = -unit if op.signed else 0.0
+    low = -unit if op.negative else 0.0
     return np.asarray(((response > low) & (response < unit)).mean(axis=(0, 2)))

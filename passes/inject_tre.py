@@ -7,7 +7,7 @@ currents within [0, θ]):
     b(t) ← b(t) + η·θ/N        (as=bias, the paper's form)
     v_init ← v_init + η·θ      (as=potential: the same counts for constant current, not the same spikes)
 
-Only IF populations take it: not readouts, signed populations, max gates or input encoders.
+Only IF populations take it: not readouts, linear edges with their signed spikes, max gates or input encoders.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class InjectTre(Pass):
         for node in network.of(IfNeuron):
             op = network.op(node)
             assert isinstance(op, IfNeuron)
-            if not op.signed and not is_encoder(network, node):
+            if not op.negative and not is_encoder(network, node):
                 result.set(node, self._inject(op, network.full_count))
         return result
 

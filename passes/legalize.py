@@ -142,7 +142,7 @@ def membrane_bits(network: Network, population: int) -> int:
         totals = _channelwise(run_total(op.bias.array, network.full_count), channels, 1)
         ranges = [fixedpoint.integral_range(drive, *side, 1) for side in zip(totals, starts, strict=True)]
         most = ranges[1].high
-        if isinstance(op, IfNeuron) and op.signed:
+        if isinstance(op, IfNeuron) and op.negative:
             # a negative code gives back up to θ more than V lacks
             most = np.maximum(most, op.threshold.array)
         return Range(ranges[0].low, most).bits
@@ -152,7 +152,9 @@ def membrane_bits(network: Network, population: int) -> int:
         ranges = [fixedpoint.integral_range(drive, side, starts[0], steps) for side in bias]
     else:
         ranges = [
-            fixedpoint.membrane_range(drive, side, op.threshold.array, start, steps, signed=op.signed)
+            fixedpoint.membrane_range(
+                drive, side, op.threshold.array, start, steps, signed=op.signed, rectified=op.rectified
+            )
             for side, start in zip(bias, starts, strict=True)
         ]
     return Range(ranges[0].low, ranges[1].high).bits

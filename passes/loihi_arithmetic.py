@@ -63,6 +63,8 @@ def _check_kind(network: Network, node: int, chip: Arithmetic, context: Context)
     assert isinstance(op, IfNeuron | Readout)
     if isinstance(op, IfNeuron) and op.signed and not chip.signed_spikes:
         _refuse(op, "the chip's spikes have no sign", "use --target loihi2, or a ReLU here", context)
+    if isinstance(op, IfNeuron) and op.rectified:
+        _refuse(op, "the chip's neurons cannot take spikes back", "use spikes=single", context)
     timed = has_time(op.bias) or (isinstance(op, IfNeuron) and has_time(op.threshold))
     if timed:
         _refuse(op, "the chip's biases and thresholds do not change in time", "use constant ones", context)

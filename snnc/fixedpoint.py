@@ -219,7 +219,14 @@ class Range(NamedTuple):
 
 
 def membrane_range(
-    drive: Range, bias: Ints, threshold: Ints, v_init: Ints, steps: int, *, signed: bool
+    drive: Range,
+    bias: Ints,
+    threshold: Ints,
+    v_init: Ints,
+    steps: int,
+    *,
+    signed: bool,
+    rectified: bool = False,
 ) -> Range:
     """Every value that V, V + Z and any partial sum of a population can take, whatever its reset.
 
@@ -238,9 +245,9 @@ def membrane_range(
         low = np.minimum(u_low, 0)
         high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t]))
         if signed:
-            low = np.where(u_low < 0, u_low + threshold[t], low)
-            low = np.minimum(low, 0)
-            high = np.maximum(high, threshold[t])
+            # a rectified neuron that has nothing to take back stays below 0
+            low = low if rectified else np.minimum(np.where(u_low < 0, u_low + threshold[t], low), 0)
+            high = np.maximum(high, threshold[t] // 2 if rectified else threshold[t])
         least, most = np.minimum(least, low), np.maximum(most, high)
     return Range(least, most)
 

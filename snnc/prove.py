@@ -13,7 +13,7 @@ from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
-from snnc.backends.reference.fire import total_bias
+from snnc.backends.reference.fire import decide, lower_threshold, total_bias
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -123,7 +123,7 @@ class Prover:
             op = network.op(node)
             assert isinstance(op, IfNeuron)
             rate = currents[tap] / align(op.threshold.array, currents[tap][0])
-            expected = full * np.clip(rate, -1.0 if op.signed else 0.0, 1.0)
+            expected = full * np.clip(rate, -1.0 if op.negative else 0.0, 1.0)
             worst = max(worst, float(np.abs(trace.counts[node] - expected).max()))
         return worst
 
@@ -260,7 +260,7 @@ def clipped(ann: Network, spiking: Network) -> Network:
     for node in spiking.of(IfNeuron):
         op = spiking.op(node)
         assert isinstance(op, IfNeuron)
-        units[op.source] = (op.unit.array, op.signed)
+        units[op.source] = (op.unit.array, op.negative)
     result = ann.copy()
     activations_to_host(result)
     if any(getattr(spiking.op(n), "codes", ()) for n in spiking.of(Input)):
@@ -344,14 +344,14 @@ def _refire(
     bias = _over_time(op.bias.array, steps, shape)
     slack = ROUNDING * (np.abs(threshold) + _reach(network, node, shape) + np.abs(bias))
     v = np.broadcast_to(align(op.v_init.array, np.empty(shape)), (len(current), *shape)).copy()
+    sent = np.zeros(v.shape, np.int64)
     wrong = excused = 0
     for t in range(steps):
         u = v + current[:, t] + bias[t]
-        spike = (u >= threshold[t]).astype(np.int8)
+        spike = decide(op, u, threshold[t], sent)
         distance = np.abs(u - threshold[t])
         if op.signed:
-            spike -= u < 0
-            distance = np.minimum(distance, np.abs(u))
+            distance = np.minimum(distance, np.abs(u - lower_threshold(op, threshold[t])))
         v = np.where(spike == 0, u, u - threshold[t] * spike)
         differs = spike != trace.spikes[twin][:, t]
         if differs.any():
@@ -359,6 +359,7 @@ def _refire(
             wrong += int(np.count_nonzero(differs & ~tie))
             excused += int(np.count_nonzero(tie))
             v = np.where(tie, trace.membranes[twin][:, t] * ratio[t], v)
+        sent += trace.spikes[twin][:, t]
     return wrong, excused
 
 
@@ -374,7 +375,7 @@ def _recode(
     threshold = _over_time(op.threshold.array, 1, shape)[0]
     v = align(op.v_init.array, np.empty(shape)) + current[:, 0] + full * bias
     level = v / threshold
-    code = np.clip(np.floor(level), -full if op.signed else 0, full)
+    code = np.clip(np.floor(level), -full if op.negative else 0, full)
     differs = code != trace.counts[twin]
     slack = ROUNDING * full * (1 + (_reach(network, node, shape) + np.abs(bias)) / threshold)
     tie = differs & (np.abs(level - np.rint(level)) <= slack)

@@ -92,7 +92,7 @@ def _expressible(op: IfNeuron | Readout, activation: Floats) -> Floats:
     if isinstance(op, Readout):
         return activation
     unit = align(op.unit.array, activation[0])
-    return np.clip(activation, -unit if op.signed else 0, unit)
+    return np.clip(activation, -unit if op.negative else 0, unit)
 
 
 def _bias(network: Network, op: IfNeuron | Readout, shape: tuple[int, ...]) -> Ints:

@@ -153,6 +153,27 @@ def signed(schedule: Schedule) -> Network:
     return b.read(d, bias=b.ints(-9, 9, 6, 4))
 
 
+def rectified(schedule: Schedule) -> Network:
+    """Spikes that are taken back, at a join, through a pool, and from membranes that saturate."""
+    b = Builder(schedule)
+    back = {"signed": True, "rectified": True}
+    a = b.fire(b.conv(b.input(1, 6, 6, signed=True), 3), **back)
+    c = b.fire(
+        b.conv(a, 3, pads=(1, 1, 1, 1)), b.scale(a, b.ints(1, 20, 3)), bias=b.ints(-9, 9, 6, 3), **back
+    )
+    d = b.fire(b.conv(c, 4, (2, 2)), **back, acc_bits=8, saturates=True)
+    return b.read(b.add(SumPool(kernel=(2, 2)), d))
+
+
+def rectified_gates(schedule: Schedule) -> Network:
+    """Spikes that are taken back through max gates."""
+    b = Builder(schedule)
+    a = b.fire(b.conv(b.input(1, 6, 6, signed=True), 3), signed=True, rectified=True)
+    c = b.fire(b.conv(a, 2, pads=(1, 1, 1, 1)), bias=b.ints(-9, 9, 6, 2), signed=True, rectified=True)
+    gate = MaxGate(kernel=(2, 2), strides=(1, 1), pads=(0, 1, 1, 0))
+    return b.read(b.fire(b.conv(b.add(gate, b.add(Concat(axis=0), c, a)), 4, (2, 2))))
+
+
 def two_ends(schedule: Schedule) -> Network:
     """Two inputs and two outputs."""
     b = Builder(schedule)
@@ -226,7 +247,18 @@ def _random_conv(b: Builder, x: int) -> int:
 
 MAKERS: dict[str, tuple[Callable[[Schedule], Network], Schedule]] = {
     f"{maker.__name__}-{schedule}": (maker, schedule)
-    for maker in (plain, residual, concat, gates, leading, signed, saturating, two_ends)
+    for maker in (
+        plain,
+        residual,
+        concat,
+        gates,
+        leading,
+        signed,
+        rectified,
+        rectified_gates,
+        saturating,
+        two_ends,
+    )
     for schedule in SCHEDULES
 } | {"variants-rate": (variants, "rate"), "events-rate": (events, "rate")}
 MAKERS["events-layerwise"] = events, "layerwise"

@@ -264,11 +264,14 @@ class _Spiking(_Maker):
             options["threshold"] = self.ints(50, 400, *self.one_of((), shape[:1], (steps, shape[0])))
             options["reset"] = self.one_of("subtract", "subtract", "zero")
             options["compare"] = self.one_of("ge", "ge", "gt")
+        signed = self.one_of(False, False, True)
+        rectified = signed and options.get("reset") != "zero" and self.draw(st.booleans())
         return self.network.add(
             IfNeuron(
                 bias=self.ints(-40, 60, *timed, *(bias or ((1,) if timed else ()))),
                 v_init=self.ints(-20, 100, *self.one_of((), shape[:1])),
-                signed=self.one_of(False, False, True),
+                signed=signed,
+                rectified=rectified,
                 fraction_bits=1,
                 **self.width(),
                 **options,
@@ -296,7 +299,7 @@ class _Spiking(_Maker):
 
     def gated(self, x: int) -> int:
         op = self.network.op(x)
-        if isinstance(op, IfNeuron) and op.signed:
+        if isinstance(op, IfNeuron) and op.negative:
             return self.pooled(x)
         gate = self.one_of("count-max", "leading")
         return self.network.add(MaxGate(gate=gate, **self.window(x)), x)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -149,6 +149,18 @@ def events(matrix: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.nd
     return np.concatenate([np.zeros((len(matrix), 1), np.int64), np.cumsum(terms, axis=1)], axis=1)
 
 
+SIGNS = {
+    "single": {"signed": False},
+    "signed": {"signed": True},
+    "rectified": {"signed": True, "rectified": True},
+}
+
+
+def back(u, theta, sent, signed, rectified=False):
+    """Whether a neuron sends −1."""
+    return (2 * u < -theta) & (sent > 0) if rectified else (u < 0) & signed
+
+
 def trains(draw, steps: int, size: int, low: int) -> np.ndarray:
     """Input spikes [steps, size]: random, or as bad as can be for one sign."""
     kind = draw(st.sampled_from(("random", "worst")))
@@ -159,8 +171,10 @@ def trains(draw, steps: int, size: int, low: int) -> np.ndarray:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data(), st.booleans(), st.booleans(), st.sampled_from(("subtract", "zero")))
-def test_no_membrane_leaves_its_range_whatever_the_order_of_events(data, signed, timed, reset):
+@given(st.data(), st.sampled_from(sorted(SIGNS)), st.booleans(), st.sampled_from(("subtract", "zero")))
+def test_no_membrane_leaves_its_range_whatever_the_order_of_events(data, sign, timed, reset):
+    assume(reset == "subtract" or sign != "rectified")
+    signs = SIGNS[sign]
     draw = data.draw
     matrix, steps = draw(matrices()), draw(st.integers(1, 7))
     channels, size = matrix.shape
@@ -170,7 +184,8 @@ def test_no_membrane_leaves_its_range_whatever_the_order_of_events(data, signed,
     v = draw(hnp.arrays(np.int64, channels, elements=st.integers(-20, 40)))
     low = -1 if draw(st.booleans()) else 0
     drive = fp.Range(*fp.product_range(matrix, low, 1))
-    found = fp.membrane_range(drive, bias, threshold, v, steps, signed=signed)
+    found = fp.membrane_range(drive, bias, threshold, v, steps, **signs)
+    sent = np.zeros(channels, np.int64)
     x, rng = trains(draw, steps, size, low), np.random.default_rng(0)
     for t in range(steps):
         b, theta = (np.broadcast_to(p, (steps, channels))[t] for p in (bias, threshold))
@@ -179,7 +194,8 @@ def test_no_membrane_leaves_its_range_whatever_the_order_of_events(data, signed,
         u = partial[:, -1] + b
         if before_bias:
             partial = partial + b[:, None]
-        s = (u >= theta).astype(np.int64) - (u < 0) * signed
+        s = (u >= theta).astype(np.int64) - back(u, theta, sent, **signs)
+        sent += s
         v = u - theta * s if reset == "subtract" else np.where(s != 0, 0, u)
         for values in (partial, u[:, None], v[:, None]):
             assert (found.low[:, None] <= values).all()
@@ -187,19 +203,26 @@ def test_no_membrane_leaves_its_range_whatever_the_order_of_events(data, signed,
 
 
 @MANY
-@given(st.integers(-20, 0), st.integers(1, 30), st.integers(1, 30), st.integers(1, 6), st.booleans())
-def test_membrane_ranges_are_reached(low, high, threshold, steps, signed):
+@given(
+    st.integers(-20, 0),
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.integers(1, 6),
+    st.sampled_from(sorted(SIGNS)),
+)
+def test_membrane_ranges_are_reached(low, high, threshold, steps, sign):
     """Against every membrane that drives from ``low`` to ``high`` can lead to."""
     drive, zero = fp.Range(np.array([low]), np.array([high])), np.zeros(1, np.int64)
-    found = fp.membrane_range(drive, zero, np.array([threshold]), zero, steps, signed=signed)
-    reached, seen = {0}, {0}
+    found = fp.membrane_range(drive, zero, np.array([threshold]), zero, steps, **SIGNS[sign])
+    reached, seen = {(0, 0)}, {0}
     for _ in range(steps):
-        u = {v + z for v in reached for z in range(low, high + 1)}
-        reached = {v - threshold * ((v >= threshold) - (signed and v < 0)) for v in u}
-        seen |= u | reached
+        u = {(v + z, sent) for v, sent in reached for z in range(low, high + 1)}
+        spikes = {(v, n, int(v >= threshold) - int(back(v, threshold, n, **SIGNS[sign]))) for v, n in u}
+        reached = {(v - threshold * s, n + s) for v, n, s in spikes}
+        seen |= {v for v, _ in u | reached}
     assert max(seen) <= found.high[0]
     assert found.low[0] == min(seen)
-    if not signed:
+    if sign == "single":
         # one more than ≥ leaves, for comparison by >
         assert found.high[0] <= max(seen) + 1
 

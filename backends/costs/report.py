@@ -39,7 +39,7 @@ class Costs:
     the constant input, computed once; ``neuron_updates`` neurons × T. ``macs`` is Σ f_in·M of the ANN,
     borders included and skips without weights excluded, ``eq13`` Σ (2 f_in + 1)·M (ECC Eq. 13), and
     ``eq14`` Σ_t Σ_n f_out·s with the layer's mean f_out (ECC Eq. 14). ``state_bits`` are those of
-    membranes and of the counters of max gates.
+    membranes and of the counters of max gates and rectified neurons.
     """
 
     neurons: int
@@ -147,7 +147,8 @@ def _layer(
 
 def _state_bits(netlist: Netlist, population: Population) -> int:
     if population.kind != "max":
-        return population.size * population.acc_bits
+        counter = netlist.full_count.bit_length() if population.rectified else 0
+        return population.size * (population.acc_bits + counter)
     entered = next(netlist.incoming(population.name))
     return math.prod(netlist.operand_shape(entered)) * netlist.full_count.bit_length()
 

@@ -290,7 +290,7 @@ class _Run:
         self.trace.counts[node] = counts.astype(np.int64)
         if self.record:
             self.trace.spikes[node] = spikes
-        if has_events(self.network, op):
+        if has_events(self.network, node):
             self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         self.signals[node] = Signal(spikes, True)
 
@@ -315,7 +315,7 @@ class _Run:
         values = self.network.spike_values
         if self.record:
             self.trace.spikes[node] = unroll(codes, values)
-        if has_events(self.network, op):
+        if has_events(self.network, node):
             self.trace.events[node] = events(codes, values)
         self.signals[node] = Signal(codes[:, None], True)
 

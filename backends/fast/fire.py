@@ -84,7 +84,7 @@ class Rule:
         bias, threshold = (p[window] if len(p) > 1 else p for p in (self.bias, self.threshold))
         number, op = v.dtype.type, self.op
         plain = op.reset == "subtract" and op.compare == "ge" and not op.signed
-        flags = (op.compare == "gt", op.reset == "zero", op.signed)
+        flags = (op.compare == "gt", op.reset == "zero", op.signed, op.rectified)
         kernels.fire(v.itemsize, plain)(
             z,
             frame,
@@ -113,7 +113,7 @@ class Rule:
             codes,
             kept,
             number(self.limit),
-            number(-full if self.op.signed else 0),
+            number(-full if self.op.negative else 0),
             number(full),
         )
 

@@ -168,6 +168,7 @@ def fire(size: int, plain: bool) -> Kernel:
         strict: Any,
         zero: Any,
         signed: Any,
+        rectified: Any,
     ) -> None:
         """Run the steps of ``spikes`` [s, R, n], row by row, so that a row's membranes stay in cache.
 
@@ -193,7 +194,10 @@ def fire(size: int, plain: bool) -> Kernel:
                         vy[i] = integer(u - integer(theta[i] * s))
                     else:
                         up = integer(u >= integer(theta[i] + strict))
-                        s = integer(up - integer(signed & integer(u < 0)))
+                        none_left = integer(rectified & integer(count[i] <= 0))
+                        low = integer(-integer(rectified * integer(theta[i] >> 1)))
+                        down = integer(signed & integer(u < low)) & integer(1 - none_left)
+                        s = integer(up - down)
                         left = integer(u - integer(theta[i] * s))
                         vy[i] = integer(left * integer(1 - integer(zero & integer(s != 0))))
                     out[i] = np.int8(s)

@@ -28,7 +28,7 @@ def sum_pool(op: SumPool, x: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def max_pool(op: MaxGate, x: Array) -> Array:
-    """The largest code of each window of [..., C, H, W], none of which is negative."""
+    """The largest code of each window of [..., C, H, W], or 0."""
     return _pooled(op, x, x.dtype, np.maximum)
 
 

@@ -194,7 +194,7 @@ def _fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Ar
     keep = record or not fires
     spikes = np.zeros((len(z), steps if fires else 0, *shape), np.int8)
     membranes = np.zeros((len(z), steps if keep else 1, *shape), np.int64)
-    v = np.zeros((len(z), *shape), np.int64)
+    v, sent = np.zeros((2, len(z), *shape), np.int64)
     if fires:
         v += _parameter(net, population, "v_init")[0]
         threshold = _parameter(net, population, "threshold")
@@ -203,7 +203,8 @@ def _fire(net: Net, population: Description, z: Array, record: bool) -> tuple[Ar
         z_t, b_t = z[:, min(t, z.shape[1] - 1)], bias[min(t, len(bias) - 1)]
         v = _saturated(population, v + z_t + b_t)
         if fires:
-            spikes[:, t], v = _reset(population, v, threshold[min(t, len(threshold) - 1)])
+            spikes[:, t], v = _reset(population, v, threshold[min(t, len(threshold) - 1)], sent)
+            sent += spikes[:, t]
         membranes[:, t if keep else 0] = v
     return spikes, membranes
 
@@ -214,12 +215,12 @@ def _saturated(population: Description, u: Array) -> Array:
     return np.clip(u, -limit, limit) if population["saturates"] else u
 
 
-def _reset(population: Description, u: Array, threshold: Array) -> tuple[Array, Array]:
-    """The spikes of one step, and the membrane after the reset."""
-    above = u >= threshold if population["compare"] == "ge" else u > threshold
-    spikes = above.astype(np.int8)
+def _reset(population: Description, u: Array, threshold: Array, sent: Array) -> tuple[Array, Array]:
+    """The spikes of one step, and the membrane after the reset; ``sent`` is the sum of those before."""
+    spikes = (u >= threshold if population["compare"] == "ge" else u > threshold).astype(np.int8)
     if population["signed"]:
-        spikes -= u < 0
+        # of integers u < −⌊θ/2⌋ is u < −θ/2
+        spikes -= (u < -(threshold // 2)) & (sent > 0) if population["rectified"] else u < 0
     if population["reset"] == "zero":
         return spikes, np.where(spikes != 0, 0, u)
     return spikes, u - threshold * spikes
@@ -233,18 +234,17 @@ def _integrate_then_fire(net: Net, population: Description, z: Array, record: bo
     bias, full = _parameter(net, population, "bias"), sum(net.spike_values)
     v = z + (bias.sum(axis=0) if len(bias) > 1 else full * bias[0])
     if population["kind"] == "readout":
-        v = _saturated(population, v)
-        return v, v
+        return (_saturated(population, v),) * 2
     v = _saturated(population, v + _parameter(net, population, "v_init")[0])
-    low = -full if population["signed"] else 0
+    low = -full if population["signed"] and not population["rectified"] else 0
     return np.clip(v // _parameter(net, population, "threshold")[0], low, full), v
 
 
 def _window_max(population: Description, counts: Array, spikes: Array) -> tuple[Array, Array]:
-    """The largest of each window's counts ≥ 0, and the spikes of the first input that has it."""
+    """The largest of each window's counts and 0, and the spikes of the first input that has it."""
     kernel, strides, pads = (population["window"][key] for key in ("kernel", "strides", "pads"))
     running, arriving = (_windows(x, kernel, strides, pads, (1, 1)) for x in (counts, spikes))
-    most, leading = running[..., 0, 0], arriving[..., 0, 0]
+    most = leading = np.zeros(1, np.int64)
     for u, v in np.ndindex(*kernel):
         leading = np.where(running[..., u, v] > most, arriving[..., u, v], leading)
         most = np.maximum(most, running[..., u, v])

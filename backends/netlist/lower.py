@@ -197,6 +197,7 @@ class _Lowering:
             bias=_parameter(f"{name}_bias", op.bias),
             v_init=_parameter(f"{name}_v_init", op.v_init),
             signed=op.signed,
+            rectified=op.rectified,
             reset=op.reset,
             compare=op.compare,
             fraction_bits=op.fraction_bits,

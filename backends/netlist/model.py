@@ -175,8 +175,9 @@ class Population:
     ``threshold``, ``bias`` and ``v_init`` are [], [C] or [C, H, W], with a leading time axis where
     their rank is 2 or 4, and None where the kind has none. Membranes count in
     scale·2^−``fraction_bits`` and are ``acc_bits`` wide (0: not proved); if one ``saturates``, u is cut
-    to ±(2^(acc_bits−1) − 1) in every step. N spikes stand for ``unit``. ``window`` and ``gate`` are the pool
-    of a max gate and what it passes.
+    to ±(2^(acc_bits−1) − 1) in every step. ``signed`` neurons send −1 where u < 0, ``rectified`` ones where
+    u < −θ/2 and the sum of what they sent is positive. N spikes stand for ``unit``. ``window`` and ``gate``
+    are the pool of a max gate and what it passes.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Population:
     bias: Memory | None = None
     v_init: Memory | None = None
     signed: bool = False
+    rectified: bool = False
     reset: Literal["subtract", "zero"] = "subtract"
     compare: Literal["ge", "gt"] = "ge"
     fraction_bits: int = 0

@@ -49,6 +49,8 @@ Fault = tuple[str, str]
 def _kind_faults(population: Population) -> list[Fault]:
     if population.kind == "max":
         return [("NIR has no max-pool population", "train with average pooling, or strides")]
+    if population.rectified:
+        return [("NIR has no neurons that take spikes back", "use spikes=single")]
     if population.signed:
         return [("NIR has no population of signed spikes", "put a ReLU on the linear edge")]
     return []

@@ -25,12 +25,13 @@ from snnc.backends.reference.fire import (
     fire,
     gate,
     integrate_then_fire,
+    largest,
     read_out,
     unroll,
 )
-from snnc.ir.address import windows
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Input, MaxGate, Output, Readout
+from snnc.ir.types import Spike
 
 Array = npt.NDArray[Any]
 
@@ -104,7 +105,7 @@ class _Run:
     def _gate(self, node: int, op: MaxGate, x: Array) -> Signal:
         spikes = np.rint(x / amplitude_of(op, x)).astype(np.int64)
         if not self.clock.delays:
-            codes = windows(op, spikes[:, 0]).max(axis=(-2, -1))
+            codes = largest(op, spikes[:, 0])
             if self.record:
                 self.trace.spikes[node] = unroll(codes, self.network.spike_values)
             return self._emit_code(node, op, codes)
@@ -115,20 +116,22 @@ class _Run:
 
     def _emit(self, node: int, op: IfNeuron | MaxGate, spikes: Array) -> Signal:
         self.trace.counts[node] = spikes.sum(axis=1, dtype=np.int64)
-        if has_events(self.network, op):
+        if has_events(self.network, node):
             self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
         return Signal(injected(op, spikes), True)
 
     def _emit_code(self, node: int, op: IfNeuron | MaxGate, codes: Array) -> Signal:
         self.trace.counts[node] = codes
-        if has_events(self.network, op):
+        if has_events(self.network, node):
             self.trace.events[node] = events(codes, self.network.spike_values)
         return Signal(injected(op, codes[:, None]), True)
 
 
-def has_events(network: Network, op: IfNeuron | MaxGate) -> bool:
+def has_events(network: Network, node: int) -> bool:
     """Whether a population's counts do not tell how many spikes it emitted."""
-    return network.schedule == "phase" or (isinstance(op, IfNeuron) and op.signed)
+    element = network.type(node).element
+    assert isinstance(element, Spike)
+    return network.schedule == "phase" or element.lo < 0
 
 
 def amplitude_of(op: IfNeuron | MaxGate, x: Array) -> Array:

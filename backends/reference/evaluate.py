@@ -92,12 +92,14 @@ def _nonlinear(network: Network, op: Op, x: Array) -> Array:
             return np.asarray(np.clip(np.rint(x / scale), op.low, op.high) * scale)
         case AveragePool():
             return np.asarray(windows(op, x).sum(axis=(-2, -1)) / op.divisors.array)
-        case MaxPool() | MaxGate():
+        case MaxPool():
             return _max_pool(op, x)
+        case MaxGate():
+            return np.maximum(_max_pool(op, x), 0)
         case IfNeuron():
             drive = (x + _mean_bias(network, op.bias, x)) / _mean(op.threshold, x)
             amplitude = per_channel(op.amplitude.array, x.ndim - 1)
-            return amplitude * np.clip(drive, -1 if op.signed else 0, 1)
+            return amplitude * np.clip(drive, -1 if op.negative else 0, 1)
         case Readout():
             return np.asarray((x + _mean_bias(network, op.bias, x)) * op.unit)
     raise AssertionError(f"{op.mnemonic} has no transfer function")

@@ -45,25 +45,44 @@ def total_bias(constant: Constant, shape: Shape, full: int) -> Array:
 def fire(op: IfNeuron, current: Array, *, record: bool = False) -> tuple[Array, Array | None]:
     """Spikes (int8) and, if asked for, membranes of a population, both [N, T, …] (ECC Eq. 2-4).
 
-    u = V(t−1) + Z(t) + b(t), saturated;  s = [u ≥ θ], or −1 if signed and u < 0;  V(t) = u − θ·s.
+    u = V(t−1) + Z(t) + b(t), saturated;  s as :func:`decide` has it;  V(t) = u − θ·s.
     """
     steps, shape = current.shape[1], current.shape[2:]
     threshold = over_time(op.threshold, shape, steps)
     bias = over_time(op.bias, shape, steps)
-    v = _initial(op, shape)
+    v, sent = _initial(op, shape), np.zeros(current[:, 0].shape, np.int64)
     spikes = np.empty(current.shape, np.int8)
     membranes = np.empty(current.shape, np.result_type(current, v)) if record else None
     for t in range(steps):
         theta = threshold[t % len(threshold)]
         u = saturate(op, v + current[:, t] + bias[t % len(bias)])
-        s = (u >= theta if op.compare == "ge" else u > theta).astype(np.int8)
-        if op.signed:
-            s -= u < 0
+        s = decide(op, u, theta, sent)
+        sent += s
         v = u - theta * s if op.reset == "subtract" else np.where(s != 0, 0, u)
         spikes[:, t] = s
         if membranes is not None:
             membranes[:, t] = v
     return spikes, membranes
+
+
+def decide(op: IfNeuron, u: Array, theta: Array, sent: Array) -> Array:
+    """The spikes (int8) of one step: [u ≥ θ], or −1 if signed and u below the lower threshold.
+
+    Of rectified populations only what was ``sent`` before, Σ s, can be taken back.
+    """
+    s = (u >= theta if op.compare == "ge" else u > theta).astype(np.int8)
+    if op.signed:
+        low = u < lower_threshold(op, theta)
+        s -= low & (sent > 0) if op.rectified else low
+    return s
+
+
+def lower_threshold(op: IfNeuron, theta: Array) -> Array:
+    """Below it a signed neuron sends −1: 0, or −θ/2 if it is rectified."""
+    if not op.rectified:
+        return np.zeros_like(theta)
+    # of integers u < −⌊θ/2⌋ is u < −θ/2
+    return np.asarray(-(theta // 2 if theta.dtype.kind == "i" else theta / 2))
 
 
 def saturate(op: IfNeuron | Readout, u: Array) -> Array:
@@ -88,13 +107,13 @@ def refuse_variants(op: IfNeuron) -> None:
 def integrate_then_fire(op: IfNeuron, total: Array, full: int) -> tuple[Array, Array]:
     """The code n = clip(⌊V/θ⌋, 0, N) of a population and V, for Σ_t Z(t) = ``total`` [N, …].
 
-    V = v_init + ΣZ + B, saturated; codes are int64 and reach down to −N if signed. Raises as
+    V = v_init + ΣZ + B, saturated; codes are int64 and reach down to −N if they may be negative. Raises as
     :func:`refuse_variants`.
     """
     refuse_variants(op)
     shape = total.shape[1:]
     v = saturate(op, _initial(op, shape) + total + total_bias(op.bias, shape, full))
-    codes = np.clip(v // over_time(op.threshold, shape, 1)[0], -full if op.signed else 0, full)
+    codes = np.clip(v // over_time(op.threshold, shape, 1)[0], -full if op.negative else 0, full)
     return codes.astype(np.int64), v
 
 
@@ -135,13 +154,19 @@ def _set_bits() -> npt.NDArray[np.int64]:
 def gate(op: MaxGate, spikes: Array) -> Array:
     """The spikes [N, T, C, H', W'] that a max gate passes of [N, T, C, H, W]: see :class:`MaxGate`."""
     counts = np.cumsum(spikes, axis=1, dtype=np.int64)
+    busiest = largest(op, counts)
     if op.gate == "leading":
         views = windows(op, spikes), windows(op, counts)
         inputs, running = (view.reshape(*view.shape[:-2], -1) for view in views)
         leader = running.argmax(axis=-1)[..., None]
-        return np.take_along_axis(inputs, leader, axis=-1)[..., 0].astype(np.int8)
-    busiest = windows(op, counts).max(axis=(-2, -1))
+        passed = np.take_along_axis(inputs, leader, axis=-1)[..., 0]
+        return np.where(busiest > 0, passed, 0).astype(np.int8)
     return np.asarray(np.diff(busiest, axis=1, prepend=0), np.int8)
+
+
+def largest(op: MaxGate, counts: Array) -> Array:
+    """max(0, max_j N_j) of each window of counts."""
+    return np.asarray(np.maximum(windows(op, counts).max(axis=(-2, -1)), 0))
 
 
 def read_out(op: Readout, current: Array, network: Network) -> Array:

@@ -84,6 +84,7 @@ def _structure(network: Network, node: int) -> dict[str, Any]:
         "fraction_bits": getattr(op, "fraction_bits", None),
         "membrane_bits": _membrane_bits(op),
         "signed": bool(getattr(op, "signed", False)),
+        "rectified": bool(getattr(op, "rectified", False)),
     }
 
 

@@ -70,6 +70,13 @@ class Verilog(Backend[Netlist]):
                 f"more than {WIDEST_WORD}",
                 f"use lanes={1 << (WIDEST_WORD // population.acc_bits).bit_length() - 1} or fewer",
             )
+        sources = (netlist.nodes[p.source] for p in netlist.incoming(population.name))
+        retracts = any(isinstance(s, Population) and s.signed for s in sources)
+        if population.kind == "max" and retracts and netlist.schedule == "rate":
+            refuse(
+                "max pools keep the largest count only, which spikes that are taken back may lessen",
+                "use spikes=single, or --schedule layerwise",
+            )
         for projection in netlist.incoming(population.name):
             if projection.register is not None:
                 refuse("currents are rounded into a register", "compile for target=generic")

@@ -81,7 +81,7 @@ class Ram:
 
 
 def rams(design: Design) -> Iterator[Ram]:
-    """Queues, membranes, constant currents and the counts of max gates."""
+    """Queues, membranes, constant currents, and the counts of max gates and of rectified neurons."""
     for unit in design.units:
         for port in unit.ports:
             yield Ram(f"{port.name}.queue", port.link.width, design.fifo)
@@ -94,6 +94,8 @@ def rams(design: Design) -> Iterator[Ram]:
         yield Ram(f"{unit.name}.membranes", lanes * unit.bits, words)
         if any(unit.held):
             yield Ram(f"{unit.name}.currents", lanes * unit.bits, words)
+        if unit.population.rectified:
+            yield Ram(f"{unit.name}.sent", lanes * design.netlist.steps.bit_length(), words)
 
 
 LOGIC_BITS = 1024

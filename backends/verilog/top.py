@@ -206,6 +206,7 @@ def _neuron_parameters(design: Design, unit: Unit) -> dict[str, Value]:
     values["SATURATED"] = population.acc_bits if population.saturates else 0
     if population.kind == "if":
         values |= {"SIGNED": int(population.signed), "ZERO": int(population.reset == "zero")}
+        values["RECTIFIED"] = int(population.rectified)
         values |= {"STRICT": int(population.compare == "gt"), "PHASES": design.phases}
     for prefix, field in _PARAMETERS.items():
         if (parameter := unit.parameters.get(field)) is None:

@@ -110,7 +110,7 @@ def test_results_depend_neither_on_batches_nor_on_threads_nor_on_blocks(network)
 def test_every_way_to_drive_a_layer_equals_reference(pick, network):
     inputs = samples(network, 2)
     expected = ReferenceEngine().simulate(network, inputs, record=True)
-    order = ("DiagonalDrive", "EventDrive", "FloatDrive", "ProductDrive")
+    order = ("DiagonalDrive", "EventDrive", "FloatDrive", "PooledDrive", "ProductDrive")
 
     def chosen(self, x, z, workspace):
         self._chosen = pick(self._drives, key=lambda drive: order.index(type(drive).__name__))
@@ -150,11 +150,16 @@ def test_every_population_obeys_the_recurrence(network):
             for index in np.ndindex(u.shape):
                 level = th[index[1:]]
                 fires = u[index] >= level if op.compare == "ge" else u[index] > level
-                s = 1 if fires else -1 if op.signed and u[index] < 0 else 0
+                back = op.signed and 2 * u[index] < (-level if op.rectified else 0)
+                if op.rectified and trace.spikes[node][index[0], :t][:, *index[1:]].sum() <= 0:
+                    back = False
+                s = 1 if fires else -1 if back else 0
                 assert trace.spikes[node][index[0], t][index[1:]] == s
                 v[index] = 0 if s and op.reset == "zero" else u[index] - level * s
             assert (trace.membranes[node][:, t] == v).all()
         assert (trace.counts[node] == trace.spikes[node].sum(axis=1)).all()
+        if op.rectified:
+            assert (np.cumsum(trace.spikes[node], axis=1) >= 0).all()
 
 
 @MANY
@@ -187,9 +192,9 @@ def test_a_code_is_the_floor_of_the_total_and_fires_step_by_step(network):
             continue
         v = cut(op, v + over_time(op.v_init, shape, 1)[0])
         theta = over_time(op.threshold, shape, 1)[0]
-        assert (trace.counts[node] == np.clip(v // theta, -n if op.signed else 0, n)).all()
+        assert (trace.counts[node] == np.clip(v // theta, -n if op.negative else 0, n)).all()
         for k, value in enumerate(network.spike_values):
-            s = (v >= value * theta).astype(int) - (op.signed & (v < theta - value * theta))
+            s = (v >= value * theta).astype(int) - (op.negative & (v < theta - value * theta))
             v = v - value * theta * s
             assert (trace.spikes[node][:, k] == s).all()
             assert (trace.membranes[node][:, k] == v).all()

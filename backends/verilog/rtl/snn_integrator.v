@@ -34,7 +34,10 @@ module snn_integrator #(
     output reg [GROUP+ROW+COLUMN-1:0] y_place,
     output reg [LANES*BITS-1:0] u,
     input wire [LANES*BITS-1:0] written,
-    output wire drained
+    output wire drained,
+    // when and where `written` is stored, for what else is kept of a neuron
+    output wire store,
+    output wire [WORD-1:0] store_word
 );
     wire scanning;
     wire [ROW-1:0] row;
@@ -53,13 +56,16 @@ module snn_integrator #(
     assign fetch = scanning && move;
     assign drained = !start && !scanning && !x_valid && !y_valid;
 
+    assign store = clear ? x_valid : y_valid && move;
+    assign store_word = clear ? x_word : y_word;
+
     wire [LANES*BITS-1:0] membranes, currents;
     wire [LANES*BIAS_BITS-1:0] bias;
     snn_accumulator #(.LANES(LANES), .BITS(BITS), .WORDS(WORDS), .ADDRESS(WORD)) membrane (
         .clk(clk),
         .add(in_valid && !(HELD && in_held)), .add_address(in_target), .add_data(in_data),
         .scan(fetch), .scan_address(word), .scan_data(membranes),
-        .write(clear ? x_valid : y_valid && move), .write_address(clear ? x_word : y_word), .write_data(written)
+        .write(store), .write_address(store_word), .write_data(written)
     );
     generate
         if (HELD) begin : constant

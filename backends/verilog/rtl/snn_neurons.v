@@ -11,6 +11,7 @@ module snn_neurons #(
     parameter LANES = 8, parameter BITS = 16, parameter STEPS = 1, parameter RATE = 1,
     parameter CHANNELS = 1, parameter ROWS = 1, parameter COLUMNS = 1,
     parameter SIGNED = 0,       // a spike of −1 where u < 0
+    parameter RECTIFIED = 0,    // rather where u < −θ/2, and only while the spikes sent add up to more than 0
     parameter ZERO = 0,         // reset to 0 instead of by subtraction
     parameter STRICT = 0,       // spike if u > θ
     parameter HELD = 0,         // whether a port brings a constant current
@@ -67,6 +68,11 @@ module snn_neurons #(
     wire [GROUP+ROW+COLUMN-1:0] y_place;
     wire [LANES*BITS-1:0] u;
     reg [LANES*BITS-1:0] written;
+    // only a count of spikes is kept beside the membranes
+    // verilator lint_off UNUSEDSIGNAL
+    wire store;
+    wire [WORD-1:0] store_word;
+    // verilator lint_on UNUSEDSIGNAL
     snn_integrator #(
         .LANES(LANES), .BITS(BITS), .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS), .WORDS(WORDS),
         .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD), .HELD(HELD), .SATURATED(SATURATED),
@@ -77,8 +83,27 @@ module snn_neurons #(
         .start(entering), .clear(state == CLEAR), .move(move),
         .biased(RATE || step == 0), .next_step(next_step), .restart(end_of_sample),
         .fetch(fetch), .group(group), .word(word),
-        .y_valid(y_valid), .y_place(y_place), .u(u), .written(written), .drained(drained)
+        .y_valid(y_valid), .y_place(y_place), .u(u), .written(written), .drained(drained),
+        .store(store), .store_word(store_word)
     );
+
+    localparam COUNT = $clog2(STEPS + 1);
+    wire [LANES*COUNT-1:0] counts;
+    // verilator lint_off UNUSEDSIGNAL
+    reg [LANES*COUNT-1:0] sent, counted;
+    // verilator lint_on UNUSEDSIGNAL
+    generate
+        if (RECTIFIED) begin : counting
+            snn_ram #(.WIDTH(LANES * COUNT), .DEPTH(WORDS)) count (
+                .clk(clk),
+                .read(fetch), .read_address(word), .read_data(counts),
+                .write(store), .write_address(store_word),
+                .write_data(state == CLEAR ? {LANES*COUNT{1'b0}} : counted)
+            );
+        end else begin : uncounted
+            assign counts = 0;
+        end
+    endgenerate
 
     wire [LANES*INIT_BITS-1:0] init;
     wire [LANES*THRESHOLD_BITS-1:0] threshold;
@@ -101,7 +126,10 @@ module snn_neurons #(
     reg [LANES*BITS-1:0] fired;
     localparam BOUND = THRESHOLD_BITS + (PHASES > 1 ? PHASES - 1 : 0);
     reg [LANES*THRESHOLD_BITS-1:0] limit;
-    always @(posedge clk) if (move) limit <= threshold;
+    always @(posedge clk) if (move) begin
+        limit <= threshold;
+        sent <= counts;
+    end
 
     reg [LANES-1:0] spikes, negative;
     reg signed [BITS-1:0] charge, left, first;
@@ -117,9 +145,11 @@ module snn_neurons #(
             if (PHASES > 1) bound = bound <<< (PHASES - 1 - step);
             spikes[j] = STRICT ? charge > bound : charge >= bound;
             // under phase codes the smallest count that makes up for u takes part, not the largest below it
-            negative[j] = SIGNED && (PHASES > 1 ? charge < one - bound : charge < 0);
+            if (RECTIFIED) negative[j] = RATE && charge < -(one >>> 1) && sent[j*COUNT +: COUNT] != 0;
+            else negative[j] = SIGNED && (PHASES > 1 ? charge < one - bound : charge < 0);
             left = spikes[j] ? (ZERO ? 0 : charge - bound) : negative[j] ? (ZERO ? 0 : charge + bound) : charge;
             fired[j*BITS +: BITS] = left;
+            counted[j*COUNT +: COUNT] = sent[j*COUNT +: COUNT] + spikes[j] - negative[j];
         end
     end
 

@@ -52,6 +52,11 @@ module snn_readout #(
     wire [WORD-1:0] word;
     wire [GROUP-1:0] group;
     // verilator lint_on UNUSEDSIGNAL
+    // a readout keeps nothing beside its membranes
+    // verilator lint_off UNUSEDSIGNAL
+    wire store;
+    wire [WORD-1:0] store_word;
+    // verilator lint_on UNUSEDSIGNAL
     snn_integrator #(
         .LANES(LANES), .BITS(BITS), .GROUPS(GROUPS), .ROWS(ROWS), .COLUMNS(COLUMNS), .WORDS(WORDS),
         .GROUP(GROUP), .ROW(ROW), .COLUMN(COLUMN), .WORD(WORD), .HELD(HELD), .SATURATED(SATURATED),
@@ -63,7 +68,8 @@ module snn_readout #(
         .biased(RATE || step == 0), .next_step(end_of_step), .restart(end_of_sample),
         .fetch(fetch), .group(group), .word(word),
         .y_valid(y_valid), .y_place(y_place), .u(u),
-        .written(state == CLEAR ? {LANES*BITS{1'b0}} : u), .drained(scanned)
+        .written(state == CLEAR ? {LANES*BITS{1'b0}} : u), .drained(scanned),
+        .store(store), .store_word(store_word)
     );
 
     // at the end of a sample a word leaves lane by lane

@@ -127,8 +127,9 @@ class IfNeuron(Op):
 
     ``threshold`` is [] or [C], ``bias`` [], [C] or [C, H, W]; both may have a leading time axis.
     ``v_init`` is [] or [C]. Variants: reset to zero, strict comparison, and ``signed``, where s = −1 if
-    u < 0. ``amplitude`` is the value one spike injects downstream, ``unit`` the activation λ that N
-    spikes stand for (a = unit·n/N); both are [] or [C]. At the int level ``scale`` is the weight scale
+    u < 0; those that are ``rectified`` take back spikes of their own: s = −1 if u < −θ/2 and
+    Σ_{k<t} s(k) > 0. ``amplitude`` is the value one spike injects downstream, ``unit`` the activation λ that
+    N spikes stand for (a = unit·n/N); both are [] or [C]. At the int level ``scale`` is the weight scale
     s, membranes count in s·2^−fraction_bits and ``acc_bits`` is their width: the proven one, or a
     narrower one at which u ``saturates``, u = clip(V(t−1) + Z(t) + b(t), ±(2^(acc_bits−1) − 1)).
     """
@@ -145,6 +146,7 @@ class IfNeuron(Op):
     reset: Literal["subtract", "zero"] = "subtract"
     compare: Literal["ge", "gt"] = "ge"
     signed: bool = False
+    rectified: bool = False
     scale: Constant = ONE
     fraction_bits: int = 0
     acc_bits: int = 0
@@ -164,11 +166,18 @@ class IfNeuron(Op):
                 yield f"{name} holds NaN or infinite values"
         if self.threshold.size and self.threshold.array.min() <= 0:
             yield "thresholds must be positive"
+        if self.rectified and not (self.signed and self.reset == "subtract"):
+            yield "rectified spikes must be signed, and a membrane that takes one back has no reset to zero"
         if isinstance(x.element, Int):
             loose = [n for n in ("threshold", "bias", "v_init") if not getattr(self, n).is_integer]
             if loose:
                 yield f"{', '.join(loose)} must be integer where the current is {x.element}"
         yield from _saturation_faults(self, self.threshold, self.v_init)
+
+    @property
+    def negative(self) -> bool:
+        """Whether its counts, and so the activations it stands for, may be negative."""
+        return self.signed and not self.rectified
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """Spikes of the operand's shape."""
@@ -179,9 +188,9 @@ class IfNeuron(Op):
 class MaxGate(Pool):
     """A population that passes the spikes of the busiest input of each window (docs/semantics.md §2).
 
-    ``count-max``: s(t) = max_j N_j(t) − max_j N_j(t−1), where N_j counts input j's spikes up to and
+    ``count-max``: s(t) = M(t) − M(t−1), M = max(0, max_j N_j), where N_j counts input j's spikes up to and
     including t; exact in every schedule. ``leading``: s(t) = s_k(t) with k the first input of the largest
-    N_k(t) (Rueckauer 2017), which passes too many. Complete codes have one maximum, whatever the gate.
+    N_k(t) > 0 (Rueckauer 2017), which passes too many. Complete codes have one maximum, whatever the gate.
     ``unit`` as in :class:`IfNeuron`.
     """
 
@@ -194,10 +203,10 @@ class MaxGate(Pool):
     unit: Constant = ONE
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
-        """Single unsigned spikes."""
+        """Single spikes."""
         yield from super().check(operands)
-        if operands[0].element != Spike(0, 1):
-            yield f"a max gate takes spike<0,1>, not {operands[0]}"
+        if operands[0].element not in (Spike(0, 1), Spike(-1, 1)):
+            yield f"a max gate takes spike<0,1> or spike<-1,1>, not {operands[0]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

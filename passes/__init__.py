@@ -22,6 +22,7 @@ from snnc.passes.quantize import Quantize
 from snnc.passes.run_as import RunAs
 from snnc.passes.simplify import Simplify
 from snnc.passes.spikify import Spikify
+from snnc.passes.vary_thresholds import VaryThresholds
 from snnc.spec import bind_all
 
 PASSES: dict[str, type[Pass]] = {
@@ -37,6 +38,8 @@ PASSES: dict[str, type[Pass]] = {
         # needs the ANN as it is to be calibrated, and one weighted op on a path where possible
         Spikify,
         FormProjections,
+        # needs projections, to know input encoders, and amplitudes that are still there to be changed
+        VaryThresholds,
         # any time before quantize: a change of neurons is then part of what quantisation is measured against
         RunAs,
         # needs projections: amplitudes move along them into the weights

@@ -103,7 +103,7 @@ class Histogram:
         best = np.zeros(self.counts.shape[0])
         least = np.full(self.counts.shape[0], np.inf)
         for share in np.linspace(0.05, 1.0, 96):
-            limit = np.maximum(share * self.maximum, np.finfo(np.float64).tiny)[:, None]
+            limit = share * np.where(self.maximum > 0, self.maximum, 1.0)[:, None]
             code = np.clip(np.floor(levels * centres / limit + 0.5), 0, levels)
             error = (self.counts * (centres - limit / levels * code) ** 2).sum(axis=1)
             better = error < least

@@ -361,7 +361,8 @@ def _report(
 ) -> dict[str, Any]:
     from snnc.backends import report
 
-    costs = network_costs(network, measured.counts if measured else {}) if network.level == "int" else None
+    counts = measured.counts if measured else {}
+    costs = network_costs(network, counts, emission.netlist) if network.level == "int" else None
     return report.build(
         network,
         costs=costs,

@@ -16,14 +16,19 @@ from snnc.ir.ops import IfNeuron, Input, MaxGate
 
 if TYPE_CHECKING:
     from snnc.backends.costs import CostReport
+    from snnc.backends.netlist import Netlist
 
 Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Emission:
-    """``files`` by path in the artifact; ``costs``, what the report says of each backend, by name."""
+    """``files`` by path in the artifact; ``costs``, what the report says of each backend, by name.
 
+    ``netlist`` is what they were made from; None if nothing was.
+    """
+
+    netlist: Netlist | None = None
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     costs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -53,7 +58,7 @@ def emit(network: Network, backends: Sequence[Backend[Any]], activity: Activity)
         files.update(made)
         if section := backend.cost(subjects[backend.takes], activity):
             costs[backend.name] = section
-    return Emission(files, costs)
+    return Emission(subjects["netlist"], files, costs)
 
 
 def netlist_files(network: Network) -> dict[str, bytes]:
@@ -63,14 +68,20 @@ def netlist_files(network: Network) -> dict[str, bytes]:
     return {} if network.level != "int" else dict(emit(network, [NetlistFiles()], Activity()).files)
 
 
-def network_costs(network: Network, counts: Mapping[int, Array]) -> CostReport:
-    """The costs of an int-level network whose neurons fire ``counts[node]`` times per sample, else never."""
+def network_costs(
+    network: Network, counts: Mapping[int, Array], lowered: Netlist | None = None
+) -> CostReport:
+    """The costs of an int-level network whose neurons fire ``counts[node]`` times per sample, else never.
+
+    ``lowered`` is its netlist, if there is one already.
+    """
     from snnc.backends import netlist
     from snnc.backends.costs import cost_report
 
     names = population_names(network)
     none = {names[n]: np.zeros(network.type(n).shape) for n in network.of(IfNeuron, MaxGate, Input)}
-    return cost_report(netlist.lower(network), none | {names[node]: c for node, c in counts.items()})
+    lowered = lowered or netlist.lower(network)
+    return cost_report(lowered, none | {names[node]: c for node, c in counts.items()})
 
 
 def population_names(network: Network) -> dict[int, str]:

@@ -2,10 +2,10 @@
 
     python lava_network.py FOLDER DATA.npz RESULT.npz --reset custom|compartments --maps dense|conv
 
-FOLDER is an artifact compiled for Loihi without --align; of it only the netlist is read. The host's part,
-the currents of the inputs, is what simulate.py computes; everything after it is lava's: LIF neurons,
-Dense and Conv connections, their delay, their weights and the 24-bit membranes. RESULT holds the spikes
-of every population, [N, T, …], and the sum of each readout's current and bias.
+FOLDER is an artifact compiled for Loihi; of it only the netlist is read. The host's part, the currents of
+the inputs and when it switches biases on, is what simulate.py computes; everything after it is lava's: LIF
+neurons, Dense, DelayDense and Conv connections, their delays, their weights and the 24-bit membranes. RESULT
+holds the spikes of every population, [N, T, …], and the sum of each readout's current and bias.
 
 A soft reset is either ``custom``, a process model whose reset subtracts, or built of two
 ``compartments``: one integrates and never fires, the other fires where the first exceeds the threshold
@@ -44,7 +44,7 @@ from lava.magma.core.run_conditions import RunSteps  # noqa: E402
 from lava.magma.core.run_configs import Loihi2SimCfg  # noqa: E402
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # noqa: E402
 from lava.proc.conv.process import Conv  # noqa: E402
-from lava.proc.dense.process import Dense  # noqa: E402
+from lava.proc.dense.process import DelayDense, Dense  # noqa: E402
 from lava.proc.lif.models import AbstractPyLifModelFixed, PyLifModelBitAcc  # noqa: E402
 from lava.proc.lif.process import LIF  # noqa: E402
 from lava.proc.monitor.process import Monitor  # noqa: E402
@@ -133,16 +133,38 @@ class Emulation:
                 self.connect(projection, neurons)
         probes = self.probe(neurons)
         last = list(neurons.values())[-1][0]
-        last.run(condition=RunSteps(num_steps=self.net.steps), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        self.proceed(last, neurons, codes)
         result = {name: self.read(name, probe, codes) for name, probe in probes.items()}
         last.stop()
         return result
+
+    def proceed(self, last, neurons, codes):
+        """Run all steps; between two of them the host writes the biases that change."""
+        biases = {
+            p["name"]: self.bias(p, codes)[0]
+            for p in self.net.description["populations"]
+            if p["kind"] != "readout"
+        }
+        changes = [
+            t for t in range(1, self.net.steps) if any((b[t] != b[t - 1]).any() for b in biases.values())
+        ]
+        for start, stop in zip([0, *changes], [*changes, self.net.steps], strict=True):
+            for name, bias in biases.items() if start else ():
+                neurons[name][0].bias_mant.set(bias[start].T.copy())
+            condition = RunSteps(num_steps=stop - start)
+            last.run(condition=condition, run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
 
     def neurons(self, population, codes):
         """The processes that take current and that spike, of one population."""
         shape = tuple(population["shape"][::-1])
         mantissa, exponent = self.bias(population, codes)
-        common = {"shape": shape, "du": 4095, "dv": 0, "bias_mant": mantissa, "bias_exp": exponent}
+        common = {
+            "shape": shape,
+            "du": 4095,
+            "dv": 0,
+            "bias_mant": mantissa[0].T.copy(),
+            "bias_exp": exponent,
+        }
         if population["kind"] == "readout":
             # its membrane is the host's
             return (LIF(**common | {"bias_mant": 0}, vth=NEVER),) * 2
@@ -174,19 +196,18 @@ class Emulation:
                 synapses.a_out.reshape(body.a_in.shape).connect(body.a_in)
 
     def bias(self, population, codes):
-        """Mantissas and exponent of what each neuron gains per step: input currents and bias."""
-        bias = np.broadcast_to(self.host._parameter(self.net, population, "bias")[0], population["shape"])
-        total = bias.astype(np.int64)
+        """Mantissas [T, …] and exponent of what each neuron gains per step: input currents and bias."""
+        bias = self.host._parameter(self.net, population, "bias")
+        total = np.broadcast_to(bias, (self.net.steps, *population["shape"])).astype(np.int64)
         for projection in self.net.description["projections"]:
             if projection["target"] == population["name"] and projection["source"] in codes:
                 total = total + self.host._apply(self.net, projection, codes[projection["source"]])[0]
         if population["kind"] == "readout":
             return total, 0
         exponent = next(e for e in range(8) if not (total % (1 << e)).any() and abs(total >> e).max() < 4096)
-        return (total >> exponent).T.copy(), exponent
+        return total >> exponent, exponent
 
     def connect(self, projection, neurons):
-        assert projection["delay"] == 1
         source, target = neurons[projection["source"]][1], neurons[projection["target"]][0]
         if self.maps == "conv" and self.is_conv(projection):
             self.convolve(projection, source, target)
@@ -203,13 +224,17 @@ class Emulation:
             part = matrix.clip(-127, 127)
             matrix = matrix - part
             weights, exponent = chip_weights(part, projection["shift"])
-            dense = Dense(weights=weights, weight_exp=exponent)
+            late = projection["delay"] - 1
+            options = {"weights": weights, "weight_exp": exponent}
+            dense = DelayDense(**options, delays=late) if late else Dense(**options)
             source.s_out.flatten().connect(dense.s_in)
             dense.a_out.reshape(target.a_in.shape).connect(target.a_in)
 
     def is_conv(self, projection):
         pads = projection["pads"]
-        return projection["kind"] == "conv" and not projection["address"] and pads[:2] == pads[2:]
+        # lava has no convolution with delays
+        at_once = projection["delay"] == 1 and not projection["address"]
+        return projection["kind"] == "conv" and at_once and pads[:2] == pads[2:]
 
     def convolve(self, projection, source, target):
         weights, exponent = chip_weights(self.net.memories[projection["weights"]], projection["shift"])

@@ -16,6 +16,7 @@ from pass_tools import context
 
 import snnc
 from snnc.backends.base import Trace
+from snnc.backends.netlist import lower
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.emission import netlist_files, population_names
 from snnc.ir.constants import Constant
@@ -43,6 +44,16 @@ def convolutions() -> Network:
     c = b.fire(b.conv(a, 4, (3, 2), pads=(1, 0, 1, 0), strides=(2, 1)), threshold=one(30))
     d = b.fire(b.conv(c, 4, pads=(1, 1, 1, 1)), b.scale(c, one(9), 1), threshold=one(25))
     return b.read(b.fire(b.dense(b.add(SumPool(kernel=(2, 2), strides=(1, 2)), d), 7), threshold=one(35)))
+
+
+def skips() -> Network:
+    """A skip of one layer and one of two, each early by as many steps."""
+    b = Builder("rate", 12)
+    a = b.fire(b.conv(b.input(2, 5, 6), 3, pads=(1, 1, 1, 1)), threshold=one(60))
+    c = b.fire(b.conv(a, 3, pads=(1, 1, 1, 1)), threshold=one(30))
+    d = b.fire(b.conv(c, 3, pads=(1, 1, 1, 1)), b.scale(a, one(9), 1), threshold=one(25))
+    e = b.fire(b.conv(d, 3, pads=(1, 1, 1, 1)), b.conv(a, 3, (1, 1)), threshold=one(25))
+    return b.read(e)
 
 
 def saturating() -> Network:
@@ -81,9 +92,17 @@ def test_a_compiled_model_is_that_of_lava(tmp_path, digits):
     same_in_lava(compiled.network, x, tmp_path, "--reset", "compartments", "--maps", "conv")
 
 
+@pytest.mark.parametrize("reset", ["custom", "compartments"])
+def test_every_spike_is_that_of_lava_where_paths_wait_for_each_other(tmp_path, reset):
+    network = Legalize(target="loihi", align=True).apply(skips(), context())
+    assert {p.delay for p in lower(network).projections} == {0, 1, 2, 3}
+    x = np.random.default_rng(3).uniform(0, 1.9, (2, 2, 5, 6))
+    same_in_lava(network, x, tmp_path, "--reset", reset, "--maps", "conv")
+
+
 @pytest.mark.parametrize("maps", ["dense", "conv"])
 @pytest.mark.parametrize("reset", ["custom", "compartments"])
-@pytest.mark.parametrize("make", [convolutions, saturating])
+@pytest.mark.parametrize("make", [convolutions, skips, saturating])
 def test_every_spike_is_that_of_lava(tmp_path, make, reset, maps):
     network = Legalize(target="loihi").apply(make(), context())
     (shape,) = (network.op(n).shape for n in network.of(Input))

@@ -127,7 +127,7 @@ def _named(use: Use) -> dict[str, int]:
 
 def _limits(chip: Chip) -> dict[str, int | None]:
     finite = [None if most == float("inf") else int(most) for most in limits(chip)]
-    return dict(zip(_named(Use(0, 0, 0, 0, 0)), finite, strict=True))
+    return dict(zip(_named(Use(*[0] * len(finite))), finite, strict=True))
 
 
 def _tile(netlist: Netlist, piece: Piece) -> dict[str, Any]:

@@ -131,9 +131,7 @@ class Link:
             for down in self.rows.read(tile.rows)[1]
             for across in self.columns.read(tile.columns)[1]
         ]
-        width = chip.weight_bits + (self.projection.delay - 1).bit_length()
-        # the synapses of a dense layer go to all neurons in turn, those of a skip to the base
-        width += index_bits(chip, tile.size) if self.projection.kind == "conv" else 0
+        width = sum(self.format(tile, chip)[:3])
         if self.projection.is_identity:
             return list_bits(chip, 1, width) if lengths else 0
         return sum(
@@ -141,6 +139,16 @@ class Link:
             for (outputs, alive), count in self._channels(tile.channels).items()
             for length in lengths
         )
+
+    def format(self, tile: Tile, chip: Chip) -> tuple[int, int, int, int, bool]:
+        """What the synapses of a tile share: bits of weight, delay and index; exponent; mixed signs."""
+        weights = self.projection.weights
+        assert weights is not None
+        # the synapses of a dense layer go to all neurons in turn, those of a skip to the base
+        index = index_bits(chip, tile.size) if self.projection.kind == "conv" else 0
+        mixed = bool(weights.values.min() < 0 < weights.values.max())
+        late = (self.projection.delay - 1).bit_length()
+        return chip.weight_bits, late, index, self.projection.shift, mixed
 
     def messages(self, tiling: Tiling) -> Ints:
         """How many cores one spike of each source neuron is sent to, int64 of the source's shape.

@@ -32,9 +32,19 @@ class Use(NamedTuple):
     out_axons: int
     synapse_bits: int
     thresholds: int
+    synapse_formats: int
+    profiles: int
 
 
-LABELS = ("compartments", "in-axons", "out-axons", "bits of synapses", "different thresholds")
+LABELS = (
+    "compartments",
+    "in-axons",
+    "out-axons",
+    "bits of synapses",
+    "different thresholds",
+    "formats of synapses",
+    "profiles of compartments",
+)
 
 
 def total(uses: Iterable[Use]) -> Use:
@@ -44,7 +54,15 @@ def total(uses: Iterable[Use]) -> Use:
 
 def limits(chip: Chip) -> tuple[float, ...]:
     """The limits of one core, in the order of :class:`Use`."""
-    known = (chip.neurons, chip.in_axons, chip.out_axons, chip.synapse_bits, chip.thresholds)
+    known = (
+        chip.neurons,
+        chip.in_axons,
+        chip.out_axons,
+        chip.synapse_bits,
+        chip.thresholds,
+        chip.synapse_formats,
+        chip.profiles,
+    )
     return tuple(float("inf") if limit is None else limit for limit in known)
 
 
@@ -150,11 +168,15 @@ class _Cutter:
             sent,
             sum(link.synapse_bits(tile, self.chip) for link in self.links),
             len(thresholds),
+            len({link.format(tile, self.chip) for link in self.links}),
+            1,
         )
         if self.resets:
-            # every neuron sends to itself; neurons of one threshold share the list
-            lists = sum(list_bits(self.chip, _digits(t), self.chip.weight_bits) for t in thresholds)
-            use = total((use, Use(0, tile.size, tile.size, lists, 0)))
+            # every neuron sends to itself; neurons of one threshold share the list; exponents are 0 and 7
+            digits = [_digits(t) for t in thresholds]
+            lists = sum(list_bits(self.chip, max(1, sum(pair)), self.chip.weight_bits) for pair in digits)
+            formats = sum(any(column) for column in zip(*digits, strict=True))
+            use = total((use, Use(0, tile.size, tile.size, lists, 0, formats, 1)))
         return use
 
     def _thresholds(self, tile: Tile) -> list[int]:
@@ -217,10 +239,10 @@ class _Cutter:
                 )
 
 
-def _digits(threshold: int) -> int:
+def _digits(threshold: int) -> tuple[int, int]:
     """Inhibitory synapses for a threshold: its mantissa's lowest 7 bits, the rest with the exponent 7."""
     mantissa = threshold >> 6
-    return max(1, bool(mantissa & 127) + -(-(mantissa >> 7) // 255))
+    return int(bool(mantissa & 127)), -(-(mantissa >> 7) // 255)
 
 
 def _pack(uses: list[Use], traffic: Traffic, chip: Chip) -> list[int]:

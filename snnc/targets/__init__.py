@@ -40,12 +40,12 @@ class Chip:
     """What a chip of many cores holds; a limit that is None is not known.
 
     There are ``cores`` on a chip and ``chips`` in the largest system. A core has ``neurons``, ``in_axons``,
-    ``out_axons``, ``synapse_bits``, and so many ``thresholds`` that differ; a neuron with soft reset takes
-    ``compartments_per_neuron`` of its neurons, and if these are two also a synapse from one to the other.
-    The synapses of one axon are
-    stored in blocks of ``block_synapses``, each a head of ``block_head_bits`` and its synapses, filled up to
-    words of ``word_bits``. A synapse is a weight of ``weight_bits`` and the shortest index of
-    ``index_bits`` that reaches its neuron.
+    ``out_axons``, ``synapse_bits``, and so many ``thresholds``, ``synapse_formats`` and ``profiles`` of
+    compartments that differ; a neuron with soft reset takes ``compartments_per_neuron`` of its neurons, and
+    if these are two also a synapse from one to the other. The synapses of one axon are stored in blocks of
+    ``block_synapses``, each a head of ``block_head_bits`` and its synapses, filled up to words of
+    ``word_bits``. A synapse is a weight of ``weight_bits`` and the shortest index of ``index_bits`` that
+    reaches its neuron.
     """
 
     source: str
@@ -62,6 +62,8 @@ class Chip:
     in_axons: int | None = None
     out_axons: int | None = None
     thresholds: int | None = None
+    synapse_formats: int | None = None
+    profiles: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

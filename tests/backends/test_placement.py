@@ -182,6 +182,21 @@ def test_what_does_not_fit_says_which_limit_where_and_by_how_much():
         backend.emit(dense(4100), Activity())
 
 
+def test_a_core_has_few_formats_of_synapses_and_few_profiles():
+    b = Builder("rate", 4)
+    fired = b.fire(b.conv(b.input(1, 4, 4), 2, pads=(1, 1, 1, 1)))
+    paths = [b.conv(fired, 2, pads=(1, 1, 1, 1), shift=shift) for shift in range(3)]
+    netlist = legal(b.read(b.fire(*paths, threshold=Constant(np.array(50)))))
+    # three exponents and that of the reset, whose threshold is below 128 mantissas
+    assert [p.use.synapse_formats for p in placed(netlist, LOIHI).pieces] == [1, 4, 1]
+    found = Diagnostics()
+    assert place(netlist, dataclasses.replace(LOIHI, synapse_formats=3), {}, found) is None
+    assert "4 formats of synapses, 1 more than a core's 3" in found.items[0].message
+    alone = placed(netlist, dataclasses.replace(LOIHI, profiles=2))
+    assert alone.cores == 3
+    assert placed(netlist, LOIHI).cores == 1
+
+
 def test_a_network_for_no_chip_is_refused():
     b = Builder("rate", 4)
     netlist = lower(Legalize().apply(b.read(b.fire(b.dense(b.input(3), 4))), context()))
@@ -217,4 +232,4 @@ def test_positions_share_the_lists_of_a_convolution():
     # 2 channels; border, middle and border in both directions: 2, 3 and 2 taps; 3 outputs; 8 + 8 bits
     per_channel = sum(-(-(a * b * 3 * 16 + 10) // 64) for a in (2, 3, 2) for b in (2, 3, 2))
     assert piece.use.synapse_bits == 64 * (2 * per_channel + 1)
-    assert piece.use == Use(2 * 192, 128 + 192, piece.use.out_axons, piece.use.synapse_bits, 1)
+    assert piece.use == Use(2 * 192, 128 + 192, piece.use.out_axons, piece.use.synapse_bits, 1, 1 + 1, 2)

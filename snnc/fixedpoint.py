@@ -26,6 +26,8 @@ CHANNEL_FLOOR = 2.0**-10
 """No channel's weight scale is less than this share of its layer's: the threshold of a channel whose
 weights are all but zero would be as large as they are small."""
 
+_GRID_ELEMENTS = 1 << 18
+
 GRID_TOLERANCE = 1e-6
 """How far from an integer a weight may lie that is said to be one of a quantized model's codes."""
 
@@ -132,15 +134,26 @@ def _own_grid(weight: Floats, scale: Floats, qmax: int) -> Floats:
     # a channel under the floor of its layer has other weights' scale
     open_ = peak > 0.999 * scale.reshape(-1) * qmax
     result = scale.reshape(-1).copy()
-    for top in range(qmax, qmax // 2, -1):
-        chosen = np.flatnonzero(open_)
+    first = rows[:, :16] / np.where(open_, peak, 1.0)[:, None]
+    candidates = np.arange(qmax, qmax // 2, -1)
+    block = max(1, _GRID_ELEMENTS // max(1, first.size))
+    for start in range(0, len(candidates), block):
+        tops = candidates[start : start + block]
         # the first few weights rule out nearly all candidates
-        for part in (slice(0, 16), slice(16, None)):
-            codes = rows[chosen, part] / peak[chosen, None] * top
-            chosen = chosen[(np.abs(codes - np.rint(codes)) <= GRID_TOLERANCE).all(axis=1)]
-        result[chosen] = peak[chosen] / top
-        open_[chosen] = False
+        fits = _whole(first[:, None] * tops[:, None])
+        for top, fitting in zip(tops[fits.any(axis=0)], fits.T[fits.any(axis=0)], strict=True):
+            chosen = np.flatnonzero(open_ & fitting)
+            chosen = chosen[_whole(rows[chosen] / peak[chosen, None] * top)] if chosen.size else chosen
+            result[chosen] = peak[chosen] / top
+            open_[chosen] = False
+        if not open_.any():
+            break
     return result.reshape(scale.shape)
+
+
+def _whole(codes: Floats) -> npt.NDArray[np.bool_]:
+    """Whether all numbers along the last axis are integers, up to rounding."""
+    return np.asarray((np.abs(codes - np.rint(codes)) <= GRID_TOLERANCE).all(axis=-1))
 
 
 def _exact_scale(scale: Floats, identity: Floats, qmax: int) -> Floats:

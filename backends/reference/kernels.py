@@ -87,7 +87,8 @@ def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
 def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int]]:
     """The windows under the kernel as [groups, C/groups·kh·kw, B·H'·W'], and (H', W')."""
     (top, left, bottom, right), (kh, kw) = op.pads, op.weight.shape[2:]
-    x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
+    if any(op.pads):
+        x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
     reach = ((kh - 1) * op.dilations[0] + 1, (kw - 1) * op.dilations[1] + 1)
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(-2, -1))
     view = view[..., :: op.strides[0], :: op.strides[1], :: op.dilations[0], :: op.dilations[1]]

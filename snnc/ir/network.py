@@ -34,13 +34,17 @@ class Network:
         self._order: tuple[int, ...] | None = ()
         self._appended: list[int] = []
         self._types: dict[int, TensorType | None] = {}
+        # both are asked for again and again: with thousands of nodes, they would take a third of the time
+        self._sources: dict[int, tuple[int, ...]] = {}
+        self._contents: dict[int, tuple[Op, str]] = {}
 
     def copy(self) -> Network:
         """A network that can be edited apart; ops and constants are shared."""
         twin = Network(self.name, steps=self.steps, schedule=self.schedule)
         twin._graph = self._graph.copy()
         twin._next, twin._order, twin._appended = self._next, self._order, list(self._appended)
-        twin._types = dict(self._types)
+        twin._types, twin._sources = dict(self._types), dict(self._sources)
+        twin._contents = dict(self._contents)
         return twin
 
     def add(self, op: Op, *operands: int) -> int:
@@ -68,9 +72,11 @@ class Network:
 
     def operands(self, node: int) -> tuple[int, ...]:
         """The nodes whose results a node takes, in order."""
-        sources = self._graph.pred[node]
-        places = sorted((position, source) for source, keys in sources.items() for position in keys)
-        return tuple(source for _, source in places)
+        if node not in self._sources:
+            sources = self._graph.pred[node]
+            places = sorted((position, source) for source, keys in sources.items() for position in keys)
+            self._sources[node] = tuple(source for _, source in places)
+        return self._sources[node]
 
     def upstream(self, node: int, stop: Callable[[int], bool]) -> tuple[int, ...]:
         """``node`` and what it depends on, each once, operands first; nothing beyond where ``stop`` holds."""
@@ -108,6 +114,7 @@ class Network:
         """Make every user of ``old`` take ``new`` instead, apart from those in ``keep``."""
         for user in self.users(old):
             if user not in keep:
+                self._sources.pop(user, None)
                 # one by one: a user may have thousands of other operands
                 for position in list(self._graph[old][user]):
                     self._graph.remove_edge(old, user, position)
@@ -119,7 +126,8 @@ class Network:
         """Remove a node that nothing uses."""
         assert not self.users(node), f"node {node} is still in use"
         self._graph.remove_node(node)
-        self._types.pop(node, None)
+        for known in (self._types, self._sources, self._contents):
+            known.pop(node, None)
         self._order = None
 
     def bypass(self, node: int) -> None:
@@ -137,6 +145,8 @@ class Network:
         kept = tuple(n for n in self.nodes if n in needed)
         self._graph.remove_nodes_from([n for n in self.nodes if n not in needed])
         self._types = {n: t for n, t in self._types.items() if n in needed}
+        self._sources = {n: s for n, s in self._sources.items() if n in needed}
+        self._contents = {n: c for n, c in self._contents.items() if n in needed}
         self._order = kept
 
     @property
@@ -200,7 +210,12 @@ class Network:
 
     def fingerprint(self) -> str:
         """A sha256 of all ops, operands and constants: equal exactly for equal networks."""
-        return hashlib.sha256(repr(self._statements()).encode()).hexdigest()
+        position = {node: i for i, node in enumerate(self.nodes)}
+        found = hashlib.sha256(repr((self.name, self.steps, self.schedule)).encode())
+        for node in self.nodes:
+            operands = [position[s] for s in self.operands(node)]
+            found.update(f"{self._said(node)}{operands}\n".encode())
+        return found.hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self._statements() == other._statements()
@@ -212,12 +227,22 @@ class Network:
         body = [(_content(self.op(n)), tuple(position[s] for s in self.operands(n))) for n in self.nodes]
         return (self.name, self.steps, self.schedule, body)
 
+    def _said(self, node: int) -> str:
+        """The op as text; ops never change, so that of the same op is the same."""
+        op, text = self._contents.get(node, (None, ""))
+        if op is not self.op(node):
+            op = self.op(node)
+            text = repr(_content(op))
+            self._contents[node] = op, text
+        return text
+
     def _known(self, node: int) -> TensorType:
         found = self._types[node]
         assert found is not None, f"node {node} has no result"
         return found
 
     def _connect(self, node: int, operands: Sequence[int]) -> None:
+        self._sources.pop(node, None)
         for position, source in enumerate(operands):
             assert source in self._graph, f"operand {source} does not exist"
             self._graph.add_edge(source, node, key=position)

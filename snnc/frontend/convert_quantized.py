@@ -37,31 +37,31 @@ class Grid:
 
 def quantize(node: OnnxNode) -> int:
     """QuantizeLinear of an activation."""
-    return _rounded(node, node.tensor(), _grid(node, 1, 2))
+    return rounded(node, node.tensor(), grid(node, 1, 2))
 
 
 def dequantize(node: OnnxNode) -> int:
     """DequantizeLinear of an activation."""
-    return _real(node, 0, _grid(node, 1, 2))
+    return real(node, 0, grid(node, 1, 2))
 
 
 def qlinear_conv(node: OnnxNode) -> int:
     """QLinearConv: the convolution of the real values, quantized."""
-    x, weight, bias = _real(node, 0, _grid(node, 1, 2)), _parameter(node, 3), node.optional_weight(8, "bias")
+    x, weight, bias = real(node, 0, grid(node, 1, 2)), parameter(node, 3), node.optional_weight(8, "bias")
     if bias is not None:
         bias = bias * node.weight(1, "scale").ravel() * node.weight(4, "scale").ravel()
     y = conv(dataclasses.replace(node, values=[x, weight, bias]))
-    return _rounded(node, y, _grid(node, 6, 7))
+    return rounded(node, y, grid(node, 6, 7))
 
 
 def qlinear_matmul(node: OnnxNode) -> int:
     """QLinearMatMul: the product of the real values, quantized."""
-    x, weight = _real(node, 0, _grid(node, 1, 2)), _parameter(node, 3)
+    x, weight = real(node, 0, grid(node, 1, 2)), parameter(node, 3)
     y = matmul(dataclasses.replace(node, values=[x, weight]))
-    return _rounded(node, y, _grid(node, 6, 7))
+    return rounded(node, y, grid(node, 6, 7))
 
 
-def _grid(node: OnnxNode, scale: int, zero: int) -> Grid:
+def grid(node: OnnxNode, scale: int, zero: int) -> Grid:
     """Scale and zero point from two operands. Raises :class:`Rejected` for what is no grid of integers."""
     steps = node.weight(scale, "scale")
     offset = node.constant(zero, "zero point")
@@ -73,22 +73,23 @@ def _grid(node: OnnxNode, scale: int, zero: int) -> Grid:
     zeros = np.zeros(1, np.int64) if offset is None else offset.astype(np.int64).ravel()
     if len(set(zeros.tolist())) != 1:
         raise Rejected("SNNC0111", "an activation needs one zero point for all channels")
-    rank = len(node.shape()) + 1
-    if steps.size > 1 and node.attribute("axis", 1) % rank != 1:
+    # only QuantizeLinear and DequantizeLinear have a scale for each channel, and their tensor comes first
+    if steps.size > 1 and node.attribute("axis", 1) % (len(node.shape()) + 1) != 1:
         raise Rejected("SNNC0111", "an activation is quantized as a whole or for each channel, axis 1")
     first = int(zeros[0])
     vector = steps.reshape(()) if steps.size == 1 else steps.ravel()
     return Grid(vector, first, limits[0] - first, limits[1] - first)
 
 
-def _rounded(node: OnnxNode, x: int, grid: Grid) -> int:
-    if grid.low > 0 or grid.high <= 0:
-        raise Rejected("SNNC0114", f"zero point {grid.zero}: no code stands for zero")
-    return node.emit(FakeQuant, x, scale=grid.scale, low=grid.low, high=grid.high)
+def rounded(node: OnnxNode, x: int, codes: Grid) -> int:
+    """The real values of the codes that are nearest to ``x``."""
+    if codes.low > 0 or codes.high <= 0:
+        raise Rejected("SNNC0114", f"zero point {codes.zero}: no code stands for zero")
+    return node.emit(FakeQuant, x, scale=codes.scale, low=codes.low, high=codes.high)
 
 
-def _real(node: OnnxNode, index: int, grid: Grid) -> int:
-    """The real values of a tensor of codes, read with ``grid``."""
+def real(node: OnnxNode, index: int, codes: Grid) -> int:
+    """The real values of a tensor of codes, read with ``codes``."""
     x = node.tensor(index)
     source = x
     while isinstance(node.builder.network.op(source), _MOVES):
@@ -96,12 +97,12 @@ def _real(node: OnnxNode, index: int, grid: Grid) -> int:
     made = node.builder.network.op(source)
     if isinstance(made, Input):
         shape = node.builder.shape(x)
-        scale = _along_channels(grid.scale, shape)
-        return affine(node, affine(node, x, np.ones(()), np.asarray(-float(grid.zero))), scale, np.zeros(()))
+        scale = _along_channels(codes.scale, shape)
+        return affine(node, affine(node, x, np.ones(()), np.asarray(-float(codes.zero))), scale, np.zeros(()))
     if not isinstance(made, FakeQuant):
         raise Rejected("SNNC0111", f"{node.proto.op_type} of a tensor that was not quantized")
     # the same zero point gives the same lower end of the same integer type
-    if (made.low, made.high) != (grid.low, grid.high) or not np.array_equal(made.scale.array, grid.scale):
+    if (made.low, made.high) != (codes.low, codes.high) or not np.array_equal(made.scale.array, codes.scale):
         raise Rejected("SNNC0111", "a tensor is dequantized with other parameters than it was quantized with")
     return x
 
@@ -110,7 +111,7 @@ def _along_channels(scale: Array, shape: tuple[int, ...]) -> Array:
     return scale.reshape(-1, *(1,) * (len(shape) - 1)) if scale.ndim else scale
 
 
-def _parameter(node: OnnxNode, index: int) -> Array:
+def parameter(node: OnnxNode, index: int) -> Array:
     """A quantized weight as the real values of its codes; scales are per tensor or per output."""
     codes, scale = node.weight(index, "weight"), node.weight(index + 1, "scale")
     zero = node.optional_weight(index + 2, "zero point")

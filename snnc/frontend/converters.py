@@ -7,6 +7,7 @@ from collections.abc import Callable
 from snnc.frontend import convert_activation as activation
 from snnc.frontend import convert_arithmetic as arithmetic
 from snnc.frontend import convert_linear as linear
+from snnc.frontend import convert_onnxruntime as onnxruntime
 from snnc.frontend import convert_pooling as pooling
 from snnc.frontend import convert_quantized as quantized
 from snnc.frontend import convert_repeat as repeat
@@ -71,6 +72,22 @@ CONVERTERS: dict[str, Converter] = {
 }
 """Op type of the default domain → function that returns the network node of each output in use."""
 
+ONNXRUNTIME = "com.microsoft"
+
+CONTRIBUTED: dict[str, Converter] = {
+    "DequantizeLinear": quantized.dequantize,
+    "FusedConv": onnxruntime.fused_conv,
+    "FusedGemm": onnxruntime.fused_gemm,
+    "QGemm": onnxruntime.qgemm,
+    "QLinearAdd": onnxruntime.qlinear_add,
+    "QLinearAveragePool": onnxruntime.qlinear_average_pool,
+    "QLinearConcat": onnxruntime.qlinear_concat,
+    "QLinearGlobalAveragePool": onnxruntime.qlinear_global_average_pool,
+    "QLinearLeakyRelu": onnxruntime.qlinear_leaky_relu,
+    "QuantizeLinear": quantized.quantize,
+}
+"""The same for ops of onnxruntime's own domain."""
+
 HOST_OPS = {
     "ArgMax": "argmax",
     "DequantizeLinear": "dequantize",
@@ -103,7 +120,7 @@ REMEDIES: dict[str, str] = {
 EXPORT_STANDARD = "export with standard operators only; onnx.inliner expands functions"
 
 DOMAIN_REMEDIES = {
-    "com.microsoft": f"export without onnxruntime's own optimisations; {_QDQ}",
+    ONNXRUNTIME: f"export without onnxruntime's own optimisations; {_QDQ}",
 }
 
 SHAPE_KEEPING = frozenset(REMEDIES) - {"ConvInteger", "MatMulInteger"} | {

@@ -13,7 +13,15 @@ from onnx import ModelProto, NodeProto
 from snnc.diagnostics import Diagnostics
 from snnc.frontend import fold
 from snnc.frontend.builder import Builder, Rejected
-from snnc.frontend.converters import CONVERTERS, DOMAIN_REMEDIES, EXPORT_STANDARD, REMEDIES, SHAPE_KEEPING
+from snnc.frontend.converters import (
+    CONTRIBUTED,
+    CONVERTERS,
+    DOMAIN_REMEDIES,
+    EXPORT_STANDARD,
+    ONNXRUNTIME,
+    REMEDIES,
+    SHAPE_KEEPING,
+)
 from snnc.frontend.fold_table import FOLDABLE, evaluate
 from snnc.frontend.graph import HostTail, declared_shapes, dimensions, host_tails, usage
 from snnc.frontend.limits import Limits
@@ -138,7 +146,9 @@ class Importer:
 
     def _convert(self, node: OnnxNode) -> None:
         proto = node.proto
-        if proto.domain not in DEFAULT_DOMAINS:
+        standard = proto.domain in DEFAULT_DOMAINS
+        table = CONVERTERS if standard else CONTRIBUTED if proto.domain == ONNXRUNTIME else {}
+        if not standard and proto.op_type not in table:
             raise Rejected(
                 "SNNC0105",
                 f"operator {proto.op_type} of the domain {proto.domain!r} is not supported",
@@ -149,7 +159,7 @@ class Importer:
             self._values.update(zip(proto.output, constants, strict=False))
             self._row(proto, "ok", "folded")
             return
-        converter = CONVERTERS.get(proto.op_type)
+        converter = table.get(proto.op_type)
         if converter is None:
             unfit = next((value for value in node.values if isinstance(value, Unfit)), None)
             if unfit is not None:

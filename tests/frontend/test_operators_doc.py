@@ -6,7 +6,7 @@ import inspect
 
 from conftest import REPOSITORY
 
-from snnc.frontend.converters import CONVERTERS, HOST_OPS
+from snnc.frontend.converters import CONTRIBUTED, CONVERTERS, HOST_OPS, ONNXRUNTIME
 
 PAGE = REPOSITORY / "docs" / "operators.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end -->"
@@ -23,6 +23,8 @@ def table() -> str:
         if name in HOST_OPS:
             parts.append("Left to the host at an output.")
         rows.append(f"| {name} | {' '.join(parts)} |")
+    for name, converter in CONTRIBUTED.items():
+        rows.append(f"| {ONNXRUNTIME} {name} | {(inspect.getdoc(converter) or '').splitlines()[0]} |")
     return "\n".join(rows) + "\n"
 
 

@@ -59,9 +59,10 @@ def _form(network: Network, population: int) -> int:
     (operand,) = network.operands(population)
     shape = network.type(operand).shape
     if len(shape) not in (1, 3):
+        what = "an output" if isinstance(op, Readout) else "a population"
         raise CompileError.of(
             "SNNC0120",
-            f"a population of shape {list(shape)} is neither [C] nor [C, H, W]",
+            f"{what} of shape {list(shape)} is neither [C] nor [C, H, W]",
             where=op.origin,
             remedy="flatten the tensor or give it two spatial axes",
         )

@@ -77,7 +77,10 @@ def test_no_node_of_any_model_is_refused(shared):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["densenet_cifar10", "coral_mobilenet_v1_0.25_128_dequant", *REST[1:]])
-def test_models_compile_without_data(name, shared):
-    compiled = snnc.compile(shared / "models" / f"{name}.onnx", T=4, probe=1)
-    assert compiled.network.level == "int"
+def test_every_model_compiles_without_data(shared):
+    """MobileNet v2 at 224×224 too, within the 2 GiB that are allowed by default."""
+    paths = sorted((shared / "models").glob("*.onnx"))
+    assert len(paths) >= 18
+    for path in paths:
+        compiled = snnc.compile(path, T=4, probe=1, stop_after="quantize")
+        assert compiled.network.level == "int", path.name

@@ -248,6 +248,13 @@ def test_devices_are_refused(tmp_path):
     assert "not a regular file" in refusal(path, UsageError)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the platform has no named pipes")
+@pytest.mark.parametrize("name", ["m.onnx", "m.nir"])
+def test_named_pipes_do_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert "not a regular file" in refusal(tmp_path / name, UsageError)
+
+
 @pytest.mark.parametrize(
     "location", ["http://host/w.data", "file:///w.data", "w.data/../../x", "\\\\host\\w"]
 )

@@ -24,11 +24,12 @@ class Trace:
     """What one run of N samples produced; node numbers are those of the network.
 
     ``outputs[name]`` is [N, A, …]: the readout's membrane after each of A = T steps under ``rate``, or
-    once, A = 1, under integrate-then-fire. ``counts[node]`` is int64 [N, …], the spikes of each neuron
+    once, A = 1, under integrate-then-fire. ``counts[node]`` is [N, …], the spikes of each neuron
     over the run, negative ones subtracted and each by its value (2^(T−k) at step k of ``phase``): the
     n of a = λ·n/N. ``events[node]`` is how many were emitted, of either sign, and is there where that
-    differs: for signed populations, and under ``phase``. ``spikes[node]`` (int8) and ``membranes[node]``
-    are [N, T, …], the membrane after the reset, and are filled only if asked for.
+    differs: for signed populations, and under ``phase``. Both are integers of any width.
+    ``spikes[node]`` (int8) and ``membranes[node]`` are [N, T, …], the membrane after the reset, and are
+    filled only if asked for.
     """
 
     outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
@@ -38,7 +39,7 @@ class Trace:
     membranes: dict[int, Array] = dataclasses.field(default_factory=dict)
 
     def emitted(self) -> dict[int, Array]:
-        """How many spikes of either sign each neuron emitted, int64 [N, …] by node."""
+        """How many spikes of either sign each neuron emitted, integers [N, …] by node."""
         return self.counts | self.events
 
 

@@ -106,7 +106,7 @@ class CompiledNetwork:
         return Simulation(
             outputs=decode(self.network, trace),
             readouts=trace.outputs,
-            counts={names[node]: x for node, x in trace.counts.items()},
+            counts={names[node]: x.astype(np.int64) for node, x in trace.counts.items()},
             spikes={names[node]: x for node, x in trace.spikes.items()},
             membranes={names[node]: x for node, x in trace.membranes.items()},
         )

@@ -1,42 +1,27 @@
-"""The fast simulator of integer networks.
-
-A layer runs all its steps before the next one begins, a sample at a time and in blocks of steps, so that
-its weights, its membranes and the currents of a block stay in cache. Spikes are kept as single bytes,
-channel last; a weighted op is not computed where it stands but by the population that it feeds.
-"""
+"""The fast simulator of integer networks."""
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
-from snnc.backends.fast import kernels
-from snnc.backends.fast.currents import Currents
-from snnc.backends.fast.drive import Workspace
-from snnc.backends.fast.fire import Rule
-from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.fast.part import timed_nodes
-from snnc.backends.fast.pool import max_pool, narrow, sum_pool
-from snnc.backends.reference.batches import in_batches, last_uses, peak_bytes
-from snnc.backends.reference.drive import (
-    Clock,
-    Signal,
-    encode_inputs,
-    event_counts,
-    input_signal,
-    peak,
-    transmit,
-)
-from snnc.backends.reference.engine import ReferenceEngine, has_events
-from snnc.backends.reference.fire import discharge, events, read_out, refuse_variants, unroll
+from snnc.backends.reference.batches import in_batches
+from snnc.backends.reference.drive import encode_inputs
+from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Output, Readout, SumPool, Weighted
+from snnc.ir.ops import Add, IfNeuron, MaxGate, Readout, Weighted
+
+if TYPE_CHECKING:
+    from snnc.backends.fast.onepass import OnePass
+    from snnc.backends.fast.run import Plan
 
 Array = npt.NDArray[Any]
 
@@ -45,9 +30,6 @@ CurrentsAt = Callable[[Array], Array]
 
 Adjust = Callable[[int, CurrentsAt], IfNeuron | Readout]
 """The op that a population or readout is to run with, given its node and its currents."""
-
-CACHE_BYTES = 1 << 24
-"""The spikes of a batch of samples: about what a processor's last cache holds."""
 
 
 class FastEngine:
@@ -63,28 +45,25 @@ class FastEngine:
         """What is prepared for a network is kept for its next run."""
         self.threads = max(1, threads)
         self.max_memory = max_memory
-        self._fingerprint = ""
-        self._plan: Plan | None = None
-        self._planning = threading.Lock()
+        self._prepared: _Prepared | None = None
+        self._preparing = threading.Lock()
 
     def simulate(self, network: Network, inputs: Mapping[str, Array], *, record: bool = False) -> Trace:
         """Run all T steps; see :class:`snnc.backends.base.Engine`."""
-        if not _pullable(network):
+        with self._preparing:
+            if self._prepared is None or self._prepared.fingerprint != network.fingerprint():
+                self._prepared = _Prepared(network)
+            way = self._prepared.way(record)
+        if way is None:
             return ReferenceEngine(self.max_memory).simulate(network, inputs, record=record)
-        plan, encoded = self._planned(network), encode_inputs(network, inputs)
+        encoded = encode_inputs(network, inputs)
         fair = -(-len(next(iter(encoded.values()))) // self.threads)
-        room = min(self.max_memory // self.threads, CACHE_BYTES) // plan.sample_bytes
-        size = min(fair, room)
+        room = self.max_memory // self.threads // way.sample_bytes
+        size = min(fair, room, way.batch)
         if self.threads == 1:
-            return in_batches(encoded, size, lambda x: _Run(plan, record, x).run())
+            return in_batches(encoded, size, lambda x: way.run(x, record))
         with ThreadPoolExecutor(self.threads) as pool:
-            return in_batches(encoded, size, lambda x: _Run(plan, record, x).run(), pool.map)
-
-    def _planned(self, network: Network) -> Plan:
-        with self._planning:
-            if self._plan is None or network.fingerprint() != self._fingerprint:
-                self._fingerprint, self._plan = network.fingerprint(), Plan(network)
-            return self._plan
+            return in_batches(encoded, size, lambda x: way.run(x, record), pool.map)
 
     def adjusted(self, network: Network, inputs: Mapping[str, Array], adjust: Adjust) -> Network:
         """The network with the ops that ``adjust`` chooses, each asked for when those before it have run.
@@ -92,11 +71,13 @@ class FastEngine:
         All samples run at once, layer by layer: memory grows with them (:func:`sample_bytes`).
         """
         assert _pullable(network), "only integer networks in projection form are adjusted"
+        from snnc.backends.fast.run import Plan, Run
+
         plan, encoded = Plan(network.copy()), encode_inputs(network, inputs)
         samples = len(next(iter(encoded.values())))
         fair = -(-samples // self.threads)
         starts = range(0, samples, fair)
-        runs = [_Run(plan, False, {n: x[i : i + fair] for n, x in encoded.items()}) for i in starts]
+        runs = [Run(plan, False, {n: x[i : i + fair] for n, x in encoded.items()}) for i in starts]
         with ThreadPoolExecutor(self.threads) as pool:
             for node in network.nodes:
                 if node in plan.currents:
@@ -109,8 +90,42 @@ class FastEngine:
         return plan.network
 
 
+class _Prepared:
+    """What is prepared for a network, each part when it is first needed: numba takes its time to load."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.fingerprint = network.copy(), network.fingerprint()
+        self._pullable = _pullable(network)
+
+    def way(self, record: bool) -> OnePass | Plan | None:
+        """How to run the network; None leaves it to the reference."""
+        if not self._pullable:
+            return None
+        if record or self.network.schedule == "rate":
+            return self._plan
+        return self._one_pass or self._plan
+
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        from snnc.backends.fast.run import Plan
+
+        return Plan(self.network)
+
+    @functools.cached_property
+    def _one_pass(self) -> OnePass | None:
+        from snnc.backends.fast.codes import UnprovedError
+        from snnc.backends.fast.onepass import OnePass
+
+        try:
+            return OnePass(self.network)
+        except UnprovedError:
+            return None
+
+
 def sample_bytes(network: Network) -> int:
     """What the values that are alive together take of one sample."""
+    from snnc.backends.fast.run import Plan
+
     return Plan(network).sample_bytes
 
 
@@ -133,214 +148,3 @@ def _pullable(network: Network) -> bool:
         elif any(isinstance(operand, Weighted | Add) for operand in operands):
             return False
     return True
-
-
-class Plan:
-    """What is prepared for a network, whatever its inputs."""
-
-    def __init__(self, network: Network) -> None:
-        """Arranges weights and parameters; raises CompileError for what the schedule does not have."""
-        self.network = network
-        self.clock = Clock.of(network)
-        timed = timed_nodes(network)
-        self.currents: dict[int, Currents] = {}
-        self.rules: dict[int, Rule] = {}
-        for node in network.of(IfNeuron, Readout):
-            flow = self.currents[node] = Currents(network, node, self.clock, timed)
-            op = network.op(node)
-            if isinstance(op, IfNeuron):
-                if not self.clock.delays:
-                    refuse_variants(op)
-                self.rules[node] = Rule.of(network, node, flow.largest, flow.unit)
-        self.last = last_uses(network, self.reads)
-        self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
-
-    def replace(self, node: int, op: IfNeuron | Readout) -> None:
-        """Put another op in the place of a population or readout."""
-        self.network.set(node, op)
-        if isinstance(op, IfNeuron):
-            self.rules[node] = Rule.of(
-                self.network, node, self.currents[node].largest, self.currents[node].unit
-            )
-
-    def reads(self, node: int) -> Collection[int]:
-        """The nodes whose values are needed at this one: populations pull through weighted ops."""
-        if node in self.currents:
-            return self.currents[node].sources
-        return () if isinstance(self.network.op(node), Weighted | Add) else set(self.network.operands(node))
-
-    def _bytes(self, node: int) -> int:
-        """Of a node's array for one sample; currents are never kept."""
-        op, kind, length = self.network.op(node), self.network.type(node), self.clock.length
-        if isinstance(op, Weighted | Add):
-            return 0
-        if isinstance(op, Readout | Input):
-            return 8 * length * kind.size
-        return kind.size * (length * narrow(peak(kind) * self.clock.gain).itemsize + 8)
-
-
-class _Run:
-    """One batch of samples, layer by layer."""
-
-    def __init__(self, plan: Plan, record: bool, inputs: Mapping[int, Array]) -> None:
-        self.plan, self.network, self.clock, self.record = plan, plan.network, plan.clock, record
-        self.inputs = inputs
-        self.samples = len(next(iter(inputs.values())))
-        self.trace = Trace(counts=event_counts(self.network, inputs))
-        self.signals: dict[int, Signal] = {}
-        self.workspace = Workspace()
-
-    def run(self) -> Trace:
-        for node in self.network.nodes:
-            self.advance(node)
-        return self.trace
-
-    def advance(self, node: int) -> None:
-        op = self.network.op(node)
-        if isinstance(op, Input):
-            self.signals[node] = input_signal(op, self.inputs[node], self.clock)
-        elif node in self.plan.last or not isinstance(op, SumPool):
-            # a pool that spikes pass by address is not computed
-            self._step(node)
-        for source in self.plan.reads(node):
-            if self.plan.last[source] == node:
-                self.signals.pop(source, None)
-
-    def _step(self, node: int) -> None:
-        op = self.network.op(node)
-        match op:
-            case Weighted() | Add():
-                pass
-            case IfNeuron() if self.clock.delays:
-                self._fire(node)
-            case MaxGate() if self.clock.delays:
-                self._gate(node, op)
-            case IfNeuron():
-                self._encode(node, op)
-            case MaxGate():
-                self._emit_codes(node, op, max_pool(op, self._operand(node).over(self.clock)[:, 0]))
-            case Readout():
-                self.signals[node] = Signal(read_out(op, self._whole_current(node), self.network), True)
-            case Output():
-                self.trace.outputs[op.name] = self._operand(node).array
-            case SumPool() if self._operand(node).timed:
-                dtype = narrow(peak(self.network.type(node)) * self.clock.gain)
-                self.signals[node] = Signal(sum_pool(op, self._operand(node).array, dtype), True)
-            case _:
-                operands = [self.signals[s] for s in self.network.operands(node)]
-                self.signals[node] = transmit(self.network, node, operands, self.clock)
-
-    def _operand(self, node: int) -> Signal:
-        return self.signals[self.network.operands(node)[0]]
-
-    def _prepared(self, node: int) -> tuple[Currents, list[Array], Array]:
-        """What flows into a population, the operands of its timed parts and the constant current."""
-        flow = self.plan.currents[node]
-        arrays = {source: self.signals[source].array for source in flow.sources}
-        operands = flow.operands(arrays)
-        flow.settle(operands, self.workspace)
-        return flow, operands, flow.constant(arrays, self.samples)
-
-    def _blocks(self, flow: Currents) -> Iterator[tuple[int | slice, int | slice]]:
-        """Positions in [N, S] that are computed together: steps of a sample, or samples."""
-        size = flow.block
-        if self.clock.delays:
-            for n in range(self.samples):
-                yield from ((n, slice(t, t + size)) for t in range(0, self.clock.length, size))
-        else:
-            yield from ((slice(n, n + size), 0) for n in range(0, self.samples, size))
-
-    def _fire(self, node: int) -> None:
-        flow, operands, still = self._prepared(node)
-        rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
-        lead, row = (self.samples, steps), (flow.grid.height, flow.row)
-        still = still.astype(rule.start.dtype)
-        spikes = np.empty((*lead, *row), np.int8)
-        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
-        counts = np.zeros((self.samples, *row), np.int32)
-        v = rule.rest(flow.grid.height)
-        for n, window in self._blocks(flow):
-            assert isinstance(window, slice)
-            if window.start == 0:
-                v = rule.rest(flow.grid.height)
-            z = flow.fill([x[n, window] for x in operands], self.workspace)
-            steady = still[n if len(still) > 1 else 0]
-            out = spikes[n, window], kept[n, window]
-            rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
-        self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
-        if self.record:
-            self.trace.membranes[node] = channel_first(kept, shape, 2).astype(np.int64)
-
-    def _gate(self, node: int, op: MaxGate) -> None:
-        kinds = self.network.operand_types(node)[0], self.network.type(node)
-        x = channel_last(self._operand(node).over(self.clock), kinds[0].shape)
-        extent = image(kinds[1].shape)
-        passed = np.empty((*x.shape[:2], *extent), np.int8)
-        counts = np.zeros((self.samples, *extent), np.int32)
-        select = kernels.pass_leading if op.gate == "leading" else kernels.pass_busiest
-        for n in range(self.samples):
-            select(x[n], passed[n], counts[n], op.kernel, op.strides, op.pads[:2])
-        self._emit_spikes(
-            node, channel_first(passed, kinds[1].shape, 2), channel_first(counts, kinds[1].shape)
-        )
-
-    def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
-        op = self.network.op(node)
-        assert isinstance(op, IfNeuron | MaxGate)
-        self.trace.counts[node] = counts.astype(np.int64)
-        if self.record:
-            self.trace.spikes[node] = spikes
-        if has_events(self.network, node):
-            self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int64)
-        self.signals[node] = Signal(spikes, True)
-
-    def _encode(self, node: int, op: IfNeuron) -> None:
-        flow, operands, still = self._prepared(node)
-        rule, shape = self.plan.rules[node], self.network.type(node).shape
-        still = still.astype(rule.total.dtype)
-        lead = (self.samples, flow.grid.height, flow.row)
-        codes = np.empty(lead, narrow(self.clock.gain, negative=op.signed))
-        v = np.empty(lead if self.record else (0, *lead[1:]), still.dtype)
-        for window, _ in self._blocks(flow):
-            z = flow.fill([x[window, 0] for x in operands], self.workspace)
-            steady = still[window] if len(still) > 1 else still
-            rule.encode(z, flow.frame, steady, codes[window], v[window], self.clock.gain)
-        self._emit_codes(node, op, channel_first(codes, shape))
-        if self.record:
-            v, spikes = channel_first(v, shape).astype(np.int64), self.trace.spikes[node]
-            self.trace.membranes[node] = discharge(op, v, spikes, self.network.spike_values)
-
-    def _emit_codes(self, node: int, op: IfNeuron | MaxGate, codes: Array) -> None:
-        self.trace.counts[node] = codes.astype(np.int64)
-        values = self.network.spike_values
-        if self.record:
-            self.trace.spikes[node] = unroll(codes, values)
-        if has_events(self.network, node):
-            self.trace.events[node] = events(codes, values)
-        self.signals[node] = Signal(codes[:, None], True)
-
-    def _whole_current(self, node: int) -> Array:
-        """Z of all samples and entries of the time axis, int64 [N, S, …]."""
-        return channel_first(self._current(node, lambda rows: rows), self.network.type(node).shape, 2)
-
-    def seen(self, node: int, positions: Array) -> Array:
-        """See ``CurrentsAt``."""
-        channels = self.network.type(node).shape[0]
-        return self._current(
-            node, lambda rows: rows.reshape(*rows.shape[:-2], -1, channels)[..., positions, :]
-        ).swapaxes(2, 3)
-
-    def _current(self, node: int, part: Callable[[Array], Array]) -> Array:
-        """Some part of Z [N, S, H, W·C], int64 with the axes N and S before those of the part."""
-        flow, operands, still = self._prepared(node)
-        still = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
-        steady = part(still)[:, None].astype(np.int64)
-        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), np.int64)
-        whole[:] = steady
-        if operands:
-            for index in self._blocks(flow):
-                block = [x[index] for x in operands]
-                z = flow.grid.interior(flow.fill(block, self.workspace), len(block[0]))
-                rows = part(z.reshape(len(z), flow.grid.height, flow.row))
-                whole[index] += rows.astype(np.int64) << flow.unit
-        return whole

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
-def open_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A CPU session. Raises CompileError if onnxruntime refuses the model."""
+def open_session(
+    model: onnx.ModelProto, threads: int = 1, without: Sequence[str] = ()
+) -> onnxruntime.InferenceSession:
+    """A CPU session ``without`` some optimizations. Raises CompileError if onnxruntime refuses the model."""
     # its Linux wheel reports usage and writes into the home directory unless told not to
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
@@ -30,7 +32,10 @@ def open_session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.Infere
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(without),
         )
     except Exception as error:
         raise _foreseen(error, "load") from None

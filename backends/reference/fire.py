@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ from snnc.ir.address import windows
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, MaxGate, Readout, has_time, run_total
-from snnc.ir.schedule import MOST_PHASES
 from snnc.ir.types import Shape
 
 Array = npt.NDArray[Any]
@@ -140,15 +138,8 @@ def discharge(op: IfNeuron, v: Array, spikes: Array, values: Sequence[int]) -> A
 
 
 def events(codes: Array, values: Sequence[int]) -> Array:
-    """How many spikes make up each code [N, …], int64: set bits under ``phase``, else |n|."""
-    if max(values) == 1:
-        return np.abs(codes).astype(np.int64)
-    return _set_bits()[np.abs(codes)]
-
-
-@functools.cache
-def _set_bits() -> npt.NDArray[np.int64]:
-    return np.array([n.bit_count() for n in range(1 << MOST_PHASES)])
+    """How many spikes make up each code [N, …]: set bits under ``phase``, else |n|."""
+    return np.abs(codes) if max(values) == 1 else np.bitwise_count(codes)
 
 
 def gate(op: MaxGate, spikes: Array) -> Array:

@@ -11,12 +11,15 @@ from onnx import helper, numpy_helper
 from random_networks import ann_networks, samples, spiking_networks
 
 import snnc.backends.fast.choice as fast_choice
+import snnc.backends.fast.codes as fast_codes
 import snnc.backends.fast.currents as fast_currents
 import snnc.backends.fast.drive as fast_drive
 from snnc.backends.base import Trace, decode
 from snnc.backends.fast.drive import FloatDrive
 from snnc.backends.fast.engine import FastEngine
+from snnc.backends.fast.onepass import OnePass
 from snnc.backends.onnx import AnnRunner, run_model, to_onnx
+from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
 from snnc.backends.reference.fire import gate, over_time, total_bias
@@ -131,6 +134,34 @@ def test_fast_without_proof_of_float32_equals_reference(network):
         patch.setattr(fast_currents, "candidates", only)
         assert differences(FastEngine().simulate(network, inputs, record=True), expected) == []
         assert differences(ReferenceEngine().simulate(network, inputs, record=True), expected) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(spiking_networks(), st.sampled_from([1, 60, 4000]))
+def test_sums_in_pieces_and_in_float64_equal_reference(network, exact):
+    inputs = samples(network, 2)
+    expected = ReferenceEngine().simulate(network, inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_codes, "FLOAT32_EXACT", exact)
+        assert differences(FastEngine().simulate(network, inputs), expected) == []
+
+
+@MANY
+@given(st.integers(1, 300), st.integers(1, 1 << 44), st.integers(-5, 5), st.booleans())
+def test_a_code_changes_exactly_at_multiples_of_the_threshold(steps, theta, weight, signed):
+    levels = np.arange(-steps if signed else 0, steps + 1)
+    network = Network("edges", steps=steps, schedule="layerwise")
+    x = network.add(Input(name="x", shape=(1,), coding="current", bits=4, signed=True))
+    wires = Dense(weight=Constant(np.full((2 * len(levels), 1), weight, np.int8)))
+    # with x = 1 the membranes are a multiple of θ, and one less
+    start = np.concatenate([levels * theta, levels * theta - 1]) - steps * weight
+    neuron = IfNeuron(threshold=Constant(np.int64(theta)), v_init=Constant(start), signed=signed)
+    codes = network.add(neuron, network.add(wires, x))
+    sink = Dense(weight=Constant(np.ones((1, 2 * len(levels)), np.int8)))
+    network.add(Output(name="y"), network.add(Readout(bias=Constant(np.int64(0))), network.add(sink, codes)))
+    below = np.maximum(levels - 1, levels[0])
+    trace = OnePass(network).run(encode_inputs(network, {"x": np.ones((1, 1))}))
+    assert trace.counts[codes][0].tolist() == [*levels.tolist(), *below.tolist()]
 
 
 @MANY

@@ -1,0 +1,273 @@
+"""An integrate-then-fire network as one model of onnxruntime.
+
+What passes between populations is a code n, a whole number, so that such a network is a quantized ANN:
+n = clip(⌊V/θ⌋, 0, N) with V = v_init + Σ 2^shift·W·n_in + B (docs/semantics.md §4). All values are floats,
+and every partial sum is proved to be exact: below 2^24 in float32; a larger one is added up from smaller
+ones in float64. ⌊V/θ⌋ is right, too: a V/θ that is not whole is further from an integer than it is rounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from snnc import fixedpoint
+from snnc.backends.fast.part import parts_of, timed_nodes
+from snnc.backends.onnx.build import IR_VERSION, OPSET, Graph, value_name
+from snnc.backends.reference.drive import Clock, peak
+from snnc.backends.reference.fire import over_time, refuse_variants, total_bias
+from snnc.fixedpoint import FLOAT32_EXACT, FLOAT64_EXACT
+from snnc.ir.constants import Constant
+from snnc.ir.network import Network
+from snnc.ir.ops import (
+    Add,
+    Conv2d,
+    Delay,
+    Dense,
+    IfNeuron,
+    Input,
+    MaxGate,
+    Op,
+    Output,
+    Readout,
+    Scale,
+    SumPool,
+    Weighted,
+)
+from snnc.ir.projections import incoming
+
+Array = npt.NDArray[Any]
+
+INEXACT = ("ConvAddFusion", "ConvMulFusion", "MatMulAddFusion")
+"""Optimizations of onnxruntime that move a bias or a factor into a sum that was proved without it."""
+
+_SINGLE, _DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+
+
+class UnprovedError(Exception):
+    """A sum is not known to be exact in floating point."""
+
+
+def code_model(network: Network) -> onnx.ModelProto:
+    """The model of an integer network in projection form; raises UnprovedError.
+
+    Its inputs, called by :func:`snnc.backends.onnx.build.value_name`, are those of the network in float32,
+    events summed over the run. Its outputs, by :func:`result_name`, are the codes of each population, in
+    narrow integers, and what each readout integrates over the run, as floats.
+    """
+    return _Codes(network).model()
+
+
+def result_name(node: int) -> str:
+    """The ONNX name of a population's codes, or of a readout's current."""
+    return f"y{node}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Term:
+    """``op``, without its shift, of ``operand``, which counts ``factor``·2^``unit`` times.
+
+    Within ±``bound`` [M] for each channel, all of that included, and every partial sum is so, too.
+    """
+
+    op: Weighted
+    operand: str
+    rank: int
+    unit: int
+    factor: int
+    bound: npt.NDArray[np.int64]
+
+
+class _Codes(Graph):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network, self.clock = network, Clock.of(network)
+        self.timed = timed_nodes(network)
+        self.outputs: list[onnx.ValueInfoProto] = []
+
+    def model(self) -> onnx.ModelProto:
+        network = self.network
+        for node in network.nodes:
+            self._step(node)
+        inputs = [self._declared(value_name(n), _SINGLE, n) for n in network.of(Input)]
+        graph = helper.make_graph(self.nodes, "codes", inputs, self.outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version = IR_VERSION
+        return model
+
+    def _step(self, node: int) -> None:
+        op = self.network.op(node)
+        match op:
+            case Input() | Output() | Weighted() | Add():
+                # inputs are given; weights and joins are what populations pull through
+                pass
+            case IfNeuron():
+                refuse_variants(op)
+                self._emit_codes(node, self._fire(node, op))
+            case Readout():
+                terms = self._terms(node)
+                kind = _SINGLE if _fits_single(terms) else _DOUBLE
+                self._emit_result(node, self._total(terms, kind), kind)
+            case MaxGate():
+                (x,) = self._operands(node)
+                self._emit_codes(node, self.emit("Relu", self.largest(op, x, outside=0)))
+            case _:
+                self._emit_value(node, self._address(node, op))
+
+    def _emit_value(self, node: int, result: str) -> None:
+        self.nodes.append(helper.make_node("Identity", [result], [value_name(node)]))
+
+    def _emit_result(self, node: int, result: str, kind: int) -> None:
+        self.nodes.append(helper.make_node("Identity", [result], [result_name(node)]))
+        self.outputs.append(self._declared(result_name(node), kind, node))
+
+    def _declared(self, name: str, kind: int, node: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, ["batch", *self.network.type(node).shape])
+
+    def _emit_codes(self, node: int, codes: str) -> None:
+        """Codes are whole already, or not negative, so that what is cut off rounds them down."""
+        op = self.network.op(node)
+        signed = isinstance(op, IfNeuron) and op.negative
+        byte, most = (TensorProto.INT8, 127) if signed else (TensorProto.UINT8, 255)
+        kind = byte if self.clock.gain <= most else TensorProto.INT32
+        whole = self.emit("Cast", codes, to=kind)
+        self._emit_result(node, whole, kind)
+        self._emit_value(node, self.emit("Cast", whole, to=_SINGLE))
+
+    def _operands(self, node: int) -> list[str]:
+        """What an address op or a gate takes: beside events, a constant current adds up over the run."""
+        found = []
+        for source in self.network.operands(node):
+            still = node in self.timed and source not in self.timed
+            x = value_name(source)
+            found.append(self.scaled(x, np.asarray(self.clock.gain)) if still else x)
+        return found
+
+    def _address(self, node: int, op: Op) -> str:
+        if peak(self.network.type(node)) * self.clock.gain >= FLOAT32_EXACT:
+            raise UnprovedError
+        operands = self._operands(node)
+        if isinstance(op, Delay):
+            return operands[0]
+        if isinstance(op, SumPool):
+            return self.sum_pool(op, operands[0], self.network.type(node).shape[0])
+        return self.structural(op, operands)
+
+    def _fire(self, node: int, op: IfNeuron) -> str:
+        """clip(V/θ, 0, N), or clip(⌊V/θ⌋, −N, N) if negative ones occur; above N·θ V may be rounded."""
+        shape, full = self.network.type(node).shape, self.clock.gain
+        theta = over_time(op.threshold, shape, 1)[0]
+        start = over_time(op.v_init, shape, 1)[0] + total_bias(op.bias, shape, full)
+        terms, rows = self._terms(node), (shape[0], -1)
+        bound = _bound(terms) + np.abs(start).reshape(rows).max(axis=1)
+        most = int(bound.max())
+        if most >= FLOAT64_EXACT:
+            raise UnprovedError
+        limit = min(most, fixedpoint.symmetric_limit(op.acc_bits)) if op.saturates else most
+        matters = np.minimum(bound, full * theta.reshape(rows).max(axis=1)).max()
+        exact = max(matters, np.abs(start).max(), theta.max(), limit * (limit < most)) < FLOAT32_EXACT
+        kind = _SINGLE if exact and _fits_single(terms) else _DOUBLE
+        v = self._biased_total(terms, kind, _compact(start), within=most < FLOAT32_EXACT)
+        if limit < most:
+            v = self._clip(v, -limit, limit, kind)
+        quotient = self.emit("Div", v, self._number(_compact(theta), kind))
+        if op.negative:
+            return self._clip(self.emit("Floor", quotient), -full, full, kind)
+        return self._clip(quotient, 0, full, kind)
+
+    def _biased_total(self, terms: Sequence[_Term], kind: int, start: Array, *, within: bool) -> str:
+        """Σ terms + ``start`` [C, …]; in one op with the first term if that is exact."""
+        first = terms[0]
+        joint = kind == _SINGLE and within and first.factor == 1 and start.size == len(start)
+        if joint and not isinstance(first.op, Scale):
+            return self._total(terms, kind, start)
+        total = self._total(terms, kind)
+        return self.emit("Add", total, self._number(start, kind)) if start.any() else total
+
+    def _total(self, terms: Sequence[_Term], kind: int, start: Array | None = None) -> str:
+        """Σ terms, with a bias [C, …] for the first one."""
+        values = [self._weigh(term, kind, None if k else start) for k, term in enumerate(terms)]
+        return self.emit("Sum", *values) if len(values) > 1 else values[0]
+
+    def _weigh(self, term: _Term, kind: int, bias: Array | None) -> str:
+        op = term.op
+        weight = np.ldexp(op.weight.array.astype(np.float32), term.unit)
+        extra = [] if bias is None else [self.floats(bias.ravel())]
+        match op:
+            case Conv2d():
+                y = self.convolve(op, term.operand, weight, *extra)
+            case Dense():
+                y = self.emit("Gemm", term.operand, self.floats(weight), *extra, transB=1)
+            case _:
+                y = self.emit("Mul", term.operand, self.per_channel(weight, term.rank))
+        y = self._cast(y, _SINGLE, kind)
+        return self.emit("Mul", y, self._number(term.factor, kind)) if term.factor != 1 else y
+
+    def _terms(self, node: int) -> list[_Term]:
+        """What flows into a population or readout."""
+        found, network = [], self.network
+        parts = parts_of(network, node, self.clock, self.timed)
+        for weighted, (_, part) in zip(incoming(network, node), parts, strict=True):
+            (operand,) = network.operands(weighted)
+            seen = part.pooled()
+            scale = (1 if part.timed else self.clock.gain) << part.op.shift
+            for op, x in self._pieces(part.op, value_name(operand), seen.low, seen.high):
+                found.append(_term(op, x, len(seen.shape), _magnitude(op, seen.low, seen.high), scale))
+        return found
+
+    def _pieces(self, op: Weighted, x: str, low: int, high: int) -> Iterator[tuple[Weighted, str]]:
+        """Ops on parts of the channels of x, low ≤ x ≤ high, whose sums are exact in float32."""
+        if _magnitude(op, low, high).max() < FLOAT32_EXACT and not op.register_limit:
+            yield op, x
+            return
+        inputs = op.weight.shape[1] if len(op.weight.shape) > 1 and getattr(op, "groups", 1) == 1 else 1
+        if inputs == 1 or op.register_limit:
+            raise UnprovedError
+        for start, stop in ((0, inputs // 2), (inputs // 2, inputs)):
+            part = self.emit("Slice", x, *(self.ints([k]) for k in (start, stop, 1)))
+            weight = Constant(op.weight.array[:, start:stop])
+            yield from self._pieces(dataclasses.replace(op, weight=weight), part, low, high)
+
+    def _clip(self, x: str, low: int, high: int, kind: int) -> str:
+        return self.emit("Clip", x, self._number(low, kind), self._number(high, kind))
+
+    def _cast(self, x: str, kind: int, other: int) -> str:
+        return x if kind == other else self.emit("Cast", x, to=other)
+
+    def _number(self, value: npt.ArrayLike, kind: int) -> str:
+        return self.constant(np.asarray(value, np.float32 if kind == _SINGLE else np.float64))
+
+
+def _magnitude(op: Weighted, low: int, high: int) -> npt.NDArray[np.int64]:
+    """A bound [M] of all partial sums of each channel, without the shift."""
+    weight = op.weight.array
+    ends = fixedpoint.product_range(weight.reshape(weight.shape[0] if weight.ndim else 1, -1), low, high)
+    return np.maximum(-ends[0], ends[1])
+
+
+def _term(op: Weighted, operand: str, rank: int, magnitude: npt.NDArray[np.int64], scale: int) -> _Term:
+    unit = (scale & -scale).bit_length() - 1
+    if int(magnitude.max()) * scale >= FLOAT64_EXACT:
+        raise UnprovedError
+    return _Term(op, operand, rank, unit, scale >> unit, magnitude * scale)
+
+
+def _bound(terms: Sequence[_Term]) -> npt.NDArray[np.int64]:
+    return np.asarray(sum(term.bound for term in terms))
+
+
+def _fits_single(terms: Sequence[_Term]) -> bool:
+    """Whether the sum of the terms, a multiple of the least unit, is exact in float32."""
+    return int(_bound(terms).max()) >> min(term.unit for term in terms) < FLOAT32_EXACT
+
+
+def _compact(value: Array) -> Array:
+    """[C, …] as [C, 1, …] if all sites of a channel are equal."""
+    sites = value.reshape(len(value), -1)
+    return sites[:, :1].reshape(-1, *(1,) * (value.ndim - 1)) if (sites == sites[:, :1]).all() else value

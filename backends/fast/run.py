@@ -1,0 +1,253 @@
+"""A run layer by layer, every layer for all its steps.
+
+A sample at a time and in blocks of steps, so that a layer's weights, its membranes and the currents of a
+block stay in cache. Spikes are kept as single bytes, channel last; a weighted op is not computed where it
+stands but by the population that it feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snnc.backends.base import Trace
+from snnc.backends.fast import kernels
+from snnc.backends.fast.currents import Currents
+from snnc.backends.fast.drive import Workspace
+from snnc.backends.fast.fire import Rule
+from snnc.backends.fast.layout import channel_first, channel_last, image
+from snnc.backends.fast.part import timed_nodes
+from snnc.backends.fast.pool import max_pool, narrow, sum_pool
+from snnc.backends.reference.batches import last_uses, peak_bytes
+from snnc.backends.reference.drive import Clock, Signal, event_counts, input_signal, peak, transmit
+from snnc.backends.reference.engine import has_events
+from snnc.backends.reference.fire import discharge, events, read_out, refuse_variants, unroll
+from snnc.ir.network import Network
+from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Output, Readout, SumPool, Weighted
+
+Array = npt.NDArray[Any]
+
+CACHE_BYTES = 1 << 24
+"""The spikes of a batch of samples: about what a processor's last cache holds."""
+
+
+class Plan:
+    """What is prepared for a network, whatever its inputs."""
+
+    def __init__(self, network: Network) -> None:
+        """Arranges weights and parameters; raises CompileError for what the schedule does not have."""
+        self.network = network
+        self.clock = Clock.of(network)
+        timed = timed_nodes(network)
+        self.currents: dict[int, Currents] = {}
+        self.rules: dict[int, Rule] = {}
+        for node in network.of(IfNeuron, Readout):
+            flow = self.currents[node] = Currents(network, node, self.clock, timed)
+            op = network.op(node)
+            if isinstance(op, IfNeuron):
+                if not self.clock.delays:
+                    refuse_variants(op)
+                self.rules[node] = Rule.of(network, node, flow.largest, flow.unit)
+        self.last = last_uses(network, self.reads)
+        self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
+        self.batch = CACHE_BYTES // self.sample_bytes
+
+    def run(self, inputs: Mapping[int, Array], record: bool) -> Trace:
+        """One batch, of codes by input node."""
+        return Run(self, record, inputs).run()
+
+    def replace(self, node: int, op: IfNeuron | Readout) -> None:
+        """Put another op in the place of a population or readout."""
+        self.network.set(node, op)
+        if isinstance(op, IfNeuron):
+            self.rules[node] = Rule.of(
+                self.network, node, self.currents[node].largest, self.currents[node].unit
+            )
+
+    def reads(self, node: int) -> Collection[int]:
+        """The nodes whose values are needed at this one: populations pull through weighted ops."""
+        if node in self.currents:
+            return self.currents[node].sources
+        return () if isinstance(self.network.op(node), Weighted | Add) else set(self.network.operands(node))
+
+    def _bytes(self, node: int) -> int:
+        """Of a node's array for one sample; currents are never kept."""
+        op, kind, length = self.network.op(node), self.network.type(node), self.clock.length
+        if isinstance(op, Weighted | Add):
+            return 0
+        if isinstance(op, Readout | Input):
+            return 8 * length * kind.size
+        return kind.size * (length * narrow(peak(kind) * self.clock.gain).itemsize + 8)
+
+
+class Run:
+    """One batch of samples, layer by layer."""
+
+    def __init__(self, plan: Plan, record: bool, inputs: Mapping[int, Array]) -> None:
+        """``inputs`` are codes by node; spikes and membranes are kept only to ``record`` them."""
+        self.plan, self.network, self.clock, self.record = plan, plan.network, plan.clock, record
+        self.inputs = inputs
+        self.samples = len(next(iter(inputs.values())))
+        self.trace = Trace(counts=event_counts(self.network, inputs))
+        self.signals: dict[int, Signal] = {}
+        self.workspace = Workspace()
+
+    def run(self) -> Trace:
+        """All layers."""
+        for node in self.network.nodes:
+            self.advance(node)
+        return self.trace
+
+    def advance(self, node: int) -> None:
+        """The next node, in order."""
+        op = self.network.op(node)
+        if isinstance(op, Input):
+            self.signals[node] = input_signal(op, self.inputs[node], self.clock)
+        elif node in self.plan.last or not isinstance(op, SumPool):
+            # a pool that spikes pass by address is not computed
+            self._step(node)
+        for source in self.plan.reads(node):
+            if self.plan.last[source] == node:
+                self.signals.pop(source, None)
+
+    def _step(self, node: int) -> None:
+        op = self.network.op(node)
+        match op:
+            case Weighted() | Add():
+                pass
+            case IfNeuron() if self.clock.delays:
+                self._fire(node)
+            case MaxGate() if self.clock.delays:
+                self._gate(node, op)
+            case IfNeuron():
+                self._encode(node, op)
+            case MaxGate():
+                self._emit_codes(node, op, max_pool(op, self._operand(node).over(self.clock)[:, 0]))
+            case Readout():
+                self.signals[node] = Signal(read_out(op, self._whole_current(node), self.network), True)
+            case Output():
+                self.trace.outputs[op.name] = self._operand(node).array
+            case SumPool() if self._operand(node).timed:
+                dtype = narrow(peak(self.network.type(node)) * self.clock.gain)
+                self.signals[node] = Signal(sum_pool(op, self._operand(node).array, dtype), True)
+            case _:
+                operands = [self.signals[s] for s in self.network.operands(node)]
+                self.signals[node] = transmit(self.network, node, operands, self.clock)
+
+    def _operand(self, node: int) -> Signal:
+        return self.signals[self.network.operands(node)[0]]
+
+    def _prepared(self, node: int) -> tuple[Currents, list[Array], Array]:
+        """What flows into a population, the operands of its timed parts and the constant current."""
+        flow = self.plan.currents[node]
+        arrays = {source: self.signals[source].array for source in flow.sources}
+        operands = flow.operands(arrays)
+        flow.settle(operands, self.workspace)
+        return flow, operands, flow.constant(arrays, self.samples)
+
+    def _blocks(self, flow: Currents) -> Iterator[tuple[int | slice, int | slice]]:
+        """Positions in [N, S] that are computed together: steps of a sample, or samples."""
+        size = flow.block
+        if self.clock.delays:
+            for n in range(self.samples):
+                yield from ((n, slice(t, t + size)) for t in range(0, self.clock.length, size))
+        else:
+            yield from ((slice(n, n + size), 0) for n in range(0, self.samples, size))
+
+    def _fire(self, node: int) -> None:
+        flow, operands, still = self._prepared(node)
+        rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
+        lead, row = (self.samples, steps), (flow.grid.height, flow.row)
+        still = still.astype(rule.start.dtype)
+        spikes = np.empty((*lead, *row), np.int8)
+        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
+        counts = np.zeros((self.samples, *row), np.int32)
+        v = rule.rest(flow.grid.height)
+        for n, window in self._blocks(flow):
+            assert isinstance(window, slice)
+            if window.start == 0:
+                v = rule.rest(flow.grid.height)
+            z = flow.fill([x[n, window] for x in operands], self.workspace)
+            steady = still[n if len(still) > 1 else 0]
+            out = spikes[n, window], kept[n, window]
+            rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
+        self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
+        if self.record:
+            self.trace.membranes[node] = channel_first(kept, shape, 2).astype(np.int64)
+
+    def _gate(self, node: int, op: MaxGate) -> None:
+        kinds = self.network.operand_types(node)[0], self.network.type(node)
+        x = channel_last(self._operand(node).over(self.clock), kinds[0].shape)
+        extent = image(kinds[1].shape)
+        passed = np.empty((*x.shape[:2], *extent), np.int8)
+        counts = np.zeros((self.samples, *extent), np.int32)
+        select = kernels.pass_leading if op.gate == "leading" else kernels.pass_busiest
+        for n in range(self.samples):
+            select(x[n], passed[n], counts[n], op.kernel, op.strides, op.pads[:2])
+        self._emit_spikes(
+            node, channel_first(passed, kinds[1].shape, 2), channel_first(counts, kinds[1].shape)
+        )
+
+    def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
+        op = self.network.op(node)
+        assert isinstance(op, IfNeuron | MaxGate)
+        self.trace.counts[node] = counts
+        if self.record:
+            self.trace.spikes[node] = spikes
+        if has_events(self.network, node):
+            self.trace.events[node] = np.abs(spikes).sum(axis=1, dtype=np.int32)
+        self.signals[node] = Signal(spikes, True)
+
+    def _encode(self, node: int, op: IfNeuron) -> None:
+        flow, operands, still = self._prepared(node)
+        rule, shape = self.plan.rules[node], self.network.type(node).shape
+        still = still.astype(rule.total.dtype)
+        lead = (self.samples, flow.grid.height, flow.row)
+        codes = np.empty(lead, narrow(self.clock.gain, negative=op.negative))
+        v = np.empty(lead if self.record else (0, *lead[1:]), still.dtype)
+        for window, _ in self._blocks(flow):
+            z = flow.fill([x[window, 0] for x in operands], self.workspace)
+            steady = still[window] if len(still) > 1 else still
+            rule.encode(z, flow.frame, steady, codes[window], v[window], self.clock.gain)
+        self._emit_codes(node, op, channel_first(codes, shape))
+        if self.record:
+            v, spikes = channel_first(v, shape).astype(np.int64), self.trace.spikes[node]
+            self.trace.membranes[node] = discharge(op, v, spikes, self.network.spike_values)
+
+    def _emit_codes(self, node: int, op: IfNeuron | MaxGate, codes: Array) -> None:
+        self.trace.counts[node] = codes
+        values = self.network.spike_values
+        if self.record:
+            self.trace.spikes[node] = unroll(codes, values)
+        if has_events(self.network, node):
+            self.trace.events[node] = events(codes, values)
+        self.signals[node] = Signal(codes[:, None], True)
+
+    def _whole_current(self, node: int) -> Array:
+        """Z of all samples and entries of the time axis, int64 [N, S, …]."""
+        return channel_first(self._current(node, lambda rows: rows), self.network.type(node).shape, 2)
+
+    def seen(self, node: int, positions: Array) -> Array:
+        """Z of a population about to run at flat ``positions`` [P] of each channel, int64 [N, S, C, P]."""
+        channels = self.network.type(node).shape[0]
+        return self._current(
+            node, lambda rows: rows.reshape(*rows.shape[:-2], -1, channels)[..., positions, :]
+        ).swapaxes(2, 3)
+
+    def _current(self, node: int, part: Callable[[Array], Array]) -> Array:
+        """Some part of Z [N, S, H, W·C], int64 with the axes N and S before those of the part."""
+        flow, operands, still = self._prepared(node)
+        still = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
+        steady = part(still)[:, None].astype(np.int64)
+        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), np.int64)
+        whole[:] = steady
+        if operands:
+            for index in self._blocks(flow):
+                block = [x[index] for x in operands]
+                z = flow.grid.interior(flow.fill(block, self.workspace), len(block[0]))
+                rows = part(z.reshape(len(z), flow.grid.height, flow.row))
+                whole[index] += rows.astype(np.int64) << flow.unit
+        return whole

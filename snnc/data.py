@@ -6,53 +6,31 @@ keys are chosen.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import io
 import math
 import os
 import pathlib
-import stat
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, SnncError, UsageError
+from snnc.array_file import ArrayFile, Header
+from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, UsageError
 from snnc.events import Events, event_fault, extents, frame_fault
 from snnc.ir.network import Network
 from snnc.ir.ops import Input
+from snnc.rows import Converted
 
 Array = npt.NDArray[Any]
 
 CALIBRATION, EVALUATION = "SNNC0123", "SNNC0162"
 DEFAULT_MEMORY = 2 << 30
 
-_SUFFIX = ".npy"
 _KINDS = "biuf"
-_MOST_ARRAYS = 1000
-_LONGEST_HEADER = 10_000
 _MOST_ROWS_CHECKED = 1 << 22
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What an array is before it is read."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-
-    @property
-    def bytes(self) -> int:
-        """The size of the array's elements."""
-        size = self.dtype.itemsize
-        for extent in self.shape:
-            size *= extent
-        return size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,89 +50,6 @@ class Evaluation:
     def samples(self) -> int:
         """N."""
         return len(next(iter(self.inputs.values())))
-
-
-class ArrayFile:
-    """A .npy or .npz file whose arrays are listed without being read."""
-
-    def __init__(self, path: pathlib.Path, code: str, max_memory: int) -> None:
-        """``code`` is that of the errors; no array larger than ``max_memory`` bytes is read.
-
-        Raises UsageError if the path does not exist, CompileError if it is not such a file.
-        """
-        self.path, self._code, self._limit = path, code, max_memory
-        try:
-            mode = path.stat().st_mode
-        except FileNotFoundError:
-            raise UsageError.of("SNNC0164", f"there is no file {path}") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError.of("SNNC0164", f"cannot read {path}: {reason}") from None
-        if not stat.S_ISREG(mode):
-            raise CompileError.of(code, f"{path} is not a regular file")
-        with self._reading(), path.open("rb") as file:
-            magic = file.read(6)
-        if magic != b"\x93NUMPY" and magic[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):
-            raise CompileError.of(code, f"{path} is neither a .npy nor a .npz file")
-        self.zipped = magic[:2] == b"PK"
-
-    def headers(self) -> dict[str, Header]:
-        """Every array by its key; the one of a .npy file has the key ''."""
-        found = {}
-        with self._reading():
-            if not self.zipped:
-                with self.path.open("rb") as file:
-                    return {"": _header(file)}
-            with zipfile.ZipFile(self.path) as archive:
-                members = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
-                if len(members) > _MOST_ARRAYS:
-                    raise self._error(f"holds {len(members)} arrays, more than {_MOST_ARRAYS}")
-                for member in members:
-                    with archive.open(member) as stream:
-                        found[member.removesuffix(_SUFFIX)] = _header(stream)
-        return found
-
-    def read(self, key: str, limit: int | None = None) -> Array:
-        """The first ``limit`` rows of an array, or all; of a .npy file as a read-only map of the file.
-
-        Raises CompileError if the array exceeds the memory limit, is pickled or damaged.
-        """
-        with self._reading():
-            if not self.zipped:
-                with self.path.open("rb") as file:
-                    _header(file)
-                mapped = np.lib.format.open_memmap(self.path, mode="r")
-                return np.asarray(mapped[:limit] if mapped.ndim else mapped)
-            with zipfile.ZipFile(self.path) as archive, archive.open(key + _SUFFIX) as stream:
-                header = _header(stream)
-                rows = header.shape[0] if header.shape else 1
-                wanted = rows if limit is None or header.fortran else min(limit, rows)
-                part = dataclasses.replace(header, shape=(wanted, *header.shape[1:]) if header.shape else ())
-                if part.bytes > self._limit:
-                    raise self._error(
-                        f"array {key!r} takes {part.bytes} bytes, more than the limit of {self._limit}",
-                        "raise --max-memory, or use --limit or fewer samples",
-                    )
-                raw = stream.read(part.bytes)
-        if len(raw) != part.bytes:
-            raise self._error(f"array {key!r} is cut short")
-        flat: Array = np.frombuffer(raw, part.dtype)
-        array: Array = flat.reshape(part.shape, order="F" if part.fortran else "C")
-        return array[:limit] if array.ndim else array
-
-    def _error(self, message: str, remedy: str = "") -> CompileError:
-        return CompileError.of(self._code, f"{self.path}: {message}", remedy=remedy)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turns whatever a damaged file makes the readers raise into a diagnostic."""
-        try:
-            yield
-        except SnncError:
-            raise
-        except Exception as error:
-            # zipfile, its decompressors and numpy let a dozen kinds of exception out
-            raise self._error(f"cannot be read: {error or type(error).__name__}") from None
 
 
 def split_key(argument: str) -> tuple[pathlib.Path, str | None]:
@@ -197,6 +92,7 @@ def evaluation(
 ) -> Evaluation:
     """The evaluation arrays for each input of ``network``, and the labels ``y`` if the file has them.
 
+    An array of another type than the model's is converted as it is sliced.
     The key is the one named, else ``x``, the input's name, or the only array beside ``y``. Raises as
     :func:`calibration`, with SNNC0162.
     """
@@ -204,7 +100,8 @@ def evaluation(
     file = ArrayFile(path, EVALUATION, max_memory)
     keys = _choose(file, key, list(inputs_of(network)), ("x",), labels="y")
     arrays = {name: file.read(k, limit) for name, k in keys.items()}
-    inputs = validated(arrays, network, diagnostics, EVALUATION, max_memory)
+    fitting = _fitting(arrays, network, diagnostics, EVALUATION, math.inf)
+    inputs = {name: x if x.dtype == dtype else Converted(x, dtype) for name, (x, dtype) in fitting.items()}
     # y belongs to the array that the rules choose, not to any that the user may name
     has_labels = "y" in file.headers() and all(_labelled(file, k, name) for name, k in keys.items())
     labels = class_numbers(file.read("y", limit), len(next(iter(inputs.values())))) if has_labels else None
@@ -236,8 +133,21 @@ def validated(
     with all problems: rank, shape, dtype, NaN, no samples, unequal lengths, or more than ``max_memory``
     bytes where they must be converted.
     """
+    fitting = _fitting(arrays, network, diagnostics, code, max_memory, events)
+    return {name: x.astype(dtype, copy=False) for name, (x, dtype) in fitting.items()}
+
+
+def _fitting(
+    arrays: Mapping[str, Array],
+    network: Network,
+    diagnostics: Diagnostics,
+    code: str,
+    max_memory: float,
+    events: Events | None = None,
+) -> dict[str, tuple[Array, np.dtype[Any]]]:
+    """Each array with the dtype that it is to have; raises as :func:`validated`."""
     problems: list[Diagnostic] = []
-    ready: dict[str, Array] = {}
+    ready: dict[str, tuple[Array, np.dtype[Any]]] = {}
     for name, op in inputs_of(network).items():
         if name not in arrays:
             problems.append(Diagnostic("error", code, f"there is no array for the input {name!r}"))
@@ -253,13 +163,13 @@ def validated(
             problems.append(Diagnostic("error", code, f"the array for the input {name!r} {message}"))
             continue
         if array.shape[1:] != op.shape:
-            ready[name] = array
+            ready[name] = array, array.dtype
             continue
         if array.dtype.kind in "iu" and np.dtype(op.dtype).kind == "f":
             span = f"{array.min()} … {array.max()}"
             diagnostics.note(code, f"integers {span} go into the float input {name!r} unscaled")
-        ready[name] = array.astype(op.dtype, copy=False)
-    lengths = {len(a) for a in ready.values()}
+        ready[name] = array, np.dtype(op.dtype)
+    lengths = {len(x) for x, _ in ready.values()}
     if len(lengths) > 1:
         problems.append(Diagnostic("error", code, f"the inputs have unequal numbers of samples: {lengths}"))
     if problems:
@@ -298,24 +208,6 @@ def digest(arrays: Mapping[str, Array]) -> str:
         for row in array:
             total.update(np.ascontiguousarray(row).tobytes())
     return total.hexdigest()
-
-
-def _header(stream: IO[bytes]) -> Header:
-    version = np.lib.format.read_magic(stream)
-    reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    if version[0] not in reader:
-        raise ValueError(f"unsupported .npy version {version[0]}.{version[1]}")
-    # numpy reads as many bytes as are announced, up to 4 GB, before it looks at them
-    size = stream.read(2 if version[0] == 1 else 4)
-    length = int.from_bytes(size, "little")
-    if length > _LONGEST_HEADER:
-        raise ValueError(f"its header of {length} bytes is too long")
-    shape, fortran, dtype = reader[version[0]](io.BytesIO(size + stream.read(length)))
-    if dtype.hasobject:
-        raise ValueError("holds Python objects (pickled), which are never read")
-    if min(shape, default=0) < 0:
-        raise ValueError(f"its shape {list(shape)} is negative")
-    return Header(shape, fortran, dtype)
 
 
 def _choose(
@@ -362,7 +254,7 @@ def _listing(headers: Mapping[str, Header]) -> str:
     return f"its arrays are {', '.join(shown)}" if shown else "it holds no arrays"
 
 
-def _fault(array: Array, op: Input, max_memory: int) -> str:
+def _fault(array: Array, op: Input, max_memory: float) -> str:
     """What keeps an array from being batches of an input; empty if nothing does."""
     if array.shape[1:] != op.shape or not array.ndim:
         hint = "; add a batch axis in front" if array.shape == op.shape else ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
-import itertools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,37 +13,11 @@ import numpy.typing as npt
 from snnc import data
 from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.ir.network import Network
+from snnc.rows import Rows
 
 Array = npt.NDArray[Any]
 
 _SUFFIXES = (".npy", ".npz")
-
-
-class Rows:
-    """Samples [N, …] that are read when they are asked for: ``rows[start:stop]`` is an array."""
-
-    def __init__(self, lengths: Sequence[int], read: Callable[[int], Array], limit: int | None) -> None:
-        """Shard i has ``lengths[i]`` samples, which ``read(i)`` gives; only the first ``limit`` count."""
-        self._starts = [0, *itertools.accumulate(lengths)]
-        self._read = read
-        self._length = min(self._starts[-1], limit) if limit is not None else self._starts[-1]
-
-    def __len__(self) -> int:
-        """N."""
-        return self._length
-
-    def __getitem__(self, window: slice) -> Array:
-        """Samples of a contiguous slice, from as many shards as it touches."""
-        start, stop, step = window.indices(self._length)
-        assert step == 1
-        shard = max(0, bisect.bisect_right(self._starts, start) - 1)
-        parts = []
-        while True:
-            first = self._starts[shard]
-            parts.append(np.asarray(self._read(shard)[max(0, start - first) : stop - first]))
-            shard += 1
-            if shard == len(self._starts) - 1 or self._starts[shard] >= stop:
-                return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def evaluation(
@@ -82,9 +54,8 @@ def evaluation(
     return data.Evaluation(inputs, None if labels is None else labels[:limit])
 
 
-def _input(load: Callable[[int], data.Evaluation], name: str, shard: int) -> Array:
-    array: Array = load(shard).inputs[name]
-    return array
+def _input(load: Callable[[int], data.Evaluation], name: str, shard: int) -> Any:
+    return load(shard).inputs[name]
 
 
 def _survey(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -334,3 +336,39 @@ def test_an_interrupt_is_130(command, digits, monkeypatch):
 
     monkeypatch.setattr("snnc.frontend.load", interrupt)
     assert command("compile", digits.model)[0] == 130
+
+
+@pytest.mark.parametrize(
+    "arguments", [("evaluate", "--json", "got.json"), ("simulate", "--output", "got.npz")]
+)
+def test_an_interrupt_leaves_nothing_half_written(command, out, digits, tmp_path, monkeypatch, arguments):
+    whole = os.replace
+
+    def interrupted(*names: object) -> None:
+        # all is written and has not got its name yet
+        assert len(list(tmp_path.iterdir())) == 1
+        os.kill(os.getpid(), signal.SIGINT)
+        whole(*names)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    name, *options = arguments
+    code, _, stderr = command(name, out, "--data", digits.data, "--limit", 4, *options)
+    assert (code, stderr.strip()) == (130, "interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_an_interrupt_stops_a_long_evaluation(out, digits, tmp_path):
+    np.save(tmp_path / "x.npy", np.concatenate([np.load(digits.data)["x"]] * 400))
+    arguments = ["-m", "snnc", "evaluate", str(out), "--data", "x.npy", "--json", "got.json"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(4)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.strip()) == (130, "interrupted")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import snnc
-from snnc import shards
+from snnc import rows, shards
 from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.evaluation import Settings
 
@@ -31,11 +31,11 @@ def split(digits, folder, lengths, labels=True):
 def test_rows_are_those_of_all_shards_one_after_the_other():
     whole = np.arange(40).reshape(20, 2)
     cuts = [slice(0, 7), slice(7, 8), slice(8, 20)]
-    rows = shards.Rows([7, 1, 12], lambda shard: whole[cuts[shard]], 18)
-    assert len(rows) == 18
+    joined = rows.Rows([7, 1, 12], lambda shard: whole[cuts[shard]], 18)
+    assert len(joined) == 18
     for start in range(18):
         for stop in range(start + 1, 22):
-            assert np.array_equal(rows[start:stop], whole[:18][start:stop])
+            assert np.array_equal(joined[start:stop], whole[:18][start:stop])
 
 
 def test_shards_give_the_figures_of_one_file(compiled, digits, tmp_path):
@@ -55,6 +55,24 @@ def test_a_folder_of_mapped_arrays_has_no_labels(compiled, digits, tmp_path):
     data = shards.evaluation(str(tmp_path), compiled.network, Diagnostics())
     assert data.labels is None
     assert compiled.evaluate(tmp_path) == compiled.evaluate(x)
+
+
+def test_an_array_of_another_type_is_converted_batch_by_batch(compiled, digits, tmp_path, monkeypatch):
+    x = np.load(digits.data)["x"][:50].astype(np.float64)
+    np.save(tmp_path / "wide.npy", x)
+    cut, taken = rows.Converted.__getitem__, []
+
+    def noted(self, index):
+        taken.append(index)
+        return cut(self, index)
+
+    monkeypatch.setattr(rows.Converted, "__getitem__", noted)
+    monkeypatch.setattr(rows.Converted, "__array__", None)
+    file = str(tmp_path / "wide.npy")
+    # the limit is on what is held at a time, not on the file
+    found = compiled.evaluate(file, settings=Settings(jobs=1, batch=16, max_memory=x.nbytes // 4))
+    assert sorted(taken, key=lambda s: s.start) == [slice(k, k + 16) for k in (0, 16, 32, 48)]
+    assert found == compiled.evaluate(x.astype(np.float32))
 
 
 def test_folders_that_hold_nothing_or_shards_that_differ_are_refused(compiled, digits, tmp_path):

@@ -36,12 +36,15 @@ def cosim(out: str, data_file: str, limit: int, simulator: Any, max_memory: int)
     Every spike of every population at every step, the last membranes, the class and the cycles of work
     have to be equal; the first difference is an error that names it.
     """
+    import numpy as np
+
     from snnc import data
     from snnc.compiled import load
     from snnc.cosim import cosimulate
 
     network = load(out).network
-    samples = data.evaluation(data_file, network, Diagnostics(), limit=limit, max_memory=max_memory).inputs
+    dataset = data.evaluation(data_file, network, Diagnostics(), limit=limit, max_memory=max_memory)
+    samples = {name: np.asarray(x) for name, x in dataset.inputs.items()}
     _show(cosimulate(out, samples, simulator=simulator))
 
 

@@ -15,8 +15,9 @@ import pytest
 
 import snnc
 from snnc import artifact
+from snnc.array_file import ArrayFile
 from snnc.cli import run
-from snnc.data import CALIBRATION, ArrayFile
+from snnc.data import CALIBRATION
 from snnc.diagnostics import CompileError, UsageError
 from snnc.files import NotRegularError, read_inside, write_whole
 from snnc.ir.constants import Constant

@@ -14,8 +14,8 @@ import numpy as np
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
-from snnc.ir.ops import Clip, FakeQuant, IfNeuron, MaxPool, Weighted, merge_origins
-from snnc.passes.gains import GainOf, operand_gain, per_channel, scale_operand
+from snnc.ir.ops import Clip, Dense, FakeQuant, IfNeuron, MaxPool, Weighted, merge_origins
+from snnc.passes.gains import GainOf, operand_gain, per_channel
 
 
 def bounds(network: Network) -> dict[int, float]:
@@ -51,9 +51,8 @@ def share_where_mixed(
 def _mixes(network: Network, node: int, amplitude: GainOf) -> bool:
     try:
         gain = operand_gain(network, node, amplitude)
-        if isinstance(network.op(node), Weighted):
-            scale_operand(network, node, gain)
-        else:
+        # a dense layer has a weight of its own for every element
+        if not isinstance(network.op(node), Dense):
             per_channel(network, node, gain)
     except CompileError:
         return True

@@ -127,15 +127,6 @@ class Prover:
             worst = max(worst, float(np.abs(trace.counts[node] - expected).max()))
         return worst
 
-    def leading_loss(self, network: Network) -> float | None:
-        """What gates that pass their leading input change of the answers, relative rms; None without."""
-        exact = network.copy()
-        for node in network.of(MaxGate):
-            exact.set(node, network.op(node).replace(gate="count-max"))
-        if exact.fingerprint() == network.fingerprint():
-            return None
-        return float(self._closed_loop(exact, network)["relative_rms"])
-
     def _same_spikes(self, old: Network, new: Network) -> Proof:
         if old.level == "int":
             return self._equal_spikes(old, new)
@@ -187,18 +178,19 @@ class Prover:
             fault = f"from the same spikes, outputs differ by {error:.2g} of their range"
             return Proof(False, {"relative_error": error}, fault)
         share = excused / max(total, 1)
-        measured = {"excused_share": share, "closed_loop": self._closed_loop(old, new)}
+        measured = {"excused_share": share, "closed_loop": self.closed_loop(old, new)}
         if excused > max(EXCUSED_LEAST, EXCUSED_SHARE * total):
             return Proof(False, measured, f"{excused} of {total} spikes are excused as ties", ties=True)
         return Proof(True, measured)
 
     def _approximate(self, old: Network, new: Network) -> Proof:
         """Nothing is judged but that the result is finite; the loss is measured."""
-        measured = self._closed_loop(old, new)
+        measured = self.closed_loop(old, new)
         finite = bool(np.isfinite(measured["relative_rms"]))
         return Proof(finite, measured, "" if finite else "outputs are not finite")
 
-    def _closed_loop(self, old: Network, new: Network) -> dict[str, Any]:
+    def closed_loop(self, old: Network, new: Network) -> dict[str, Any]:
+        """How far the answers of two networks differ (rms), and how often their classes agree."""
         # of integers whole runs: membranes saturate late, and delays hold answers back
         answers = self._last_answers if old.level == new.level == "int" else self._answers
         a, b = answers(old), answers(new)
@@ -275,21 +267,26 @@ def clipped(ann: Network, spiking: Network) -> Network:
         end = _clip_after(result, node, unit, signed=signed)
         if isinstance(op, Relu | Clip | FakeQuant):
             # the clip below rectifies: what it takes is the activation's own operand
-            first = result.users(node)[0]
-            result.set(first, result.op(first), result.operands(node))
+            for first in result.users(node):
+                result.set(first, result.op(first), result.operands(node))
             result.redirect(node, end)
     result.prune()
     return result
 
 
 def _clip_after(network: Network, node: int, unit: Floats, *, signed: bool) -> int:
-    """λ·(clip(x/λ + o, 0, 1 + o) − o) after ``node``, with o = 1 for a signed population, else 0."""
-    offset = 1.0 if signed else 0.0
-    inward = network.add(Scale(weight=Constant(1 / unit), bias=Constant(offset)), node)
-    clip = network.add(Clip(maximum=1.0 + offset), inward)
-    outward = network.add(Scale(weight=Constant(unit), bias=Constant(-offset * unit)), clip)
-    network.redirect(node, outward, keep=[inward])
-    return outward
+    """λ·clip(x/λ, 0, 1) after ``node``, less λ·clip(−x/λ, 0, 1) for a signed population.
+
+    An offset of λ in the place of the difference would cost the digits of values far below λ.
+    """
+    ends, inward = [], []
+    for sign in (1.0, -1.0)[: 1 + signed]:
+        inward.append(network.add(Scale(weight=Constant(sign / unit)), node))
+        clip = network.add(Clip(maximum=1.0), inward[-1])
+        ends.append(network.add(Scale(weight=Constant(sign * unit)), clip))
+    end = network.add(Add(), *ends) if signed else ends[0]
+    network.redirect(node, end, keep=inward)
+    return end
 
 
 def shortened(network: Network, steps: int) -> Network:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
+from frontend.onnx_models import model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pass_tools import ANN_PASSES, context, run, run_if_spiking
 from random_networks import ann_networks, samples
 
-from snnc.diagnostics import CompileError
+from snnc.diagnostics import CompileError, Diagnostics
+from snnc.driver import Request, optimise
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import Clip, Dense, IfNeuron, Input, Output, Relu
@@ -157,3 +160,37 @@ def test_without_data_every_threshold_is_positive_and_announced(ann):
     network = run_if_spiking(ann, f"{ANN_PASSES},spikify{{T=4}}", compile_context)
     assert all(network.op(n).threshold.array.min() > 1e-6 for n in network.of(IfNeuron))
     assert "SNNC0122" in [d.code for d in compile_context.diagnostics.items]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("count-max", ""),
+        ("leading", "passing the leading input of max pools changes the outputs on the probe by "),
+        ("average", "lower-pooling{max=average} changes the outputs on the probe by "),
+    ],
+)
+def test_max_pools_that_are_approximated_state_their_loss(gate, said):
+    proto = model(
+        "a = Conv(x, w) r = Relu(a) p = MaxPool<kernel_shape=[2,2]>(r) f = Flatten(p) y = MatMul(f, d)",
+        weights="float[4,3,3,3] w;float[48,5] d",
+    )
+    diagnostics = Diagnostics()
+    passes = f"simplify,fold-batchnorm,lower-pooling{{max={gate}}},fuse-linear,spikify{{T=16}}"
+    optimise(proto, Request(pipeline=passes), diagnostics=diagnostics)
+    found = [d.message for d in diagnostics.items if d.code == "SNNC0128"]
+    assert len(found) == bool(said)
+    if found:
+        assert found[0].startswith(said)
+        assert 1 < float(found[0].removeprefix(said).removesuffix("% (rms)")) < 100
+
+
+def test_values_far_below_lambda_keep_their_digits_in_the_proof():
+    """One channel of a signed population is 25 orders of magnitude above the other."""
+    proto = model("a = Conv(x, w) d = Conv(a, v) y = Relu(d)", weights="float[2,3,3,3] w;float[2,2,3,3] v")
+    for tensor in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        values[(0,) if tensor.name == "w" else (slice(None), 0)] *= 1e25 if tensor.name == "w" else 1e-25
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    network = optimise(proto, Request(pipeline="simplify,spikify{T=4}"))
+    assert [network.op(n).signed for n in network.of(IfNeuron)] == [True]

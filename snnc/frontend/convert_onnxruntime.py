@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import helper
+from onnx import AttributeProto, helper
 
 from snnc.frontend import convert_activation as activation
 from snnc.frontend.builder import Rejected
@@ -23,6 +23,31 @@ from snnc.frontend.convert_shape import concat
 from snnc.frontend.node import OnnxNode, Value
 
 Array = npt.NDArray[Any]
+
+_TYPES = {
+    AttributeProto.INT: (
+        "axis",
+        "ceil_mode",
+        "channels_last",
+        "count_include_pad",
+        "group",
+        "transA",
+        "transB",
+    ),
+    AttributeProto.INTS: ("dilations", "kernel_shape", "pads", "strides"),
+    AttributeProto.FLOAT: ("activation_alpha", "activation_beta", "alpha", "beta"),
+    AttributeProto.FLOATS: ("activation_params",),
+    AttributeProto.STRING: ("activation", "auto_pad"),
+}
+ATTRIBUTES = {name: kind for kind, names in _TYPES.items() for name in names}
+"""What the operators here may be given, and its type: onnx does not know them, so nobody else checks it."""
+
+
+def check_attributes(node: OnnxNode) -> None:
+    """Refuse a node with an attribute that no operator here has, or one of another type."""
+    for attribute in node.proto.attribute:
+        if ATTRIBUTES.get(attribute.name) != attribute.type:
+            raise Rejected("SNNC0111", f"{node.proto.op_type} with {attribute.name!r} is not understood")
 
 
 def qlinear_add(node: OnnxNode) -> int:

@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto
 from snnc.diagnostics import Diagnostics
 from snnc.frontend import fold
 from snnc.frontend.builder import Builder, Rejected
+from snnc.frontend.convert_onnxruntime import check_attributes
 from snnc.frontend.converters import (
     CONTRIBUTED,
     CONVERTERS,
@@ -154,6 +155,8 @@ class Importer:
                 f"operator {proto.op_type} of the domain {proto.domain!r} is not supported",
                 DOMAIN_REMEDIES.get(proto.domain, EXPORT_STANDARD),
             )
+        if not standard:
+            check_attributes(node)
         constants = self._constants(node)
         if constants is not None:
             self._values.update(zip(proto.output, constants, strict=False))

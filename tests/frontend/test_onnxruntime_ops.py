@@ -6,10 +6,14 @@ import numpy as np
 import onnx
 import pytest
 from frontend.onnx_models import model, network_outputs, onnxruntime_outputs, relative_error
+from hostile.fuzz import outcome
+from hostile.mutate import mutated
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 import snnc
-from snnc.diagnostics import CompileError, Diagnostics
+from snnc.diagnostics import CODES, CompileError, Diagnostics
 from snnc.frontend import load
 
 SCALES = (
@@ -67,6 +71,18 @@ def test_quantized_ops_give_the_codes_of_onnxruntime(name):
     assert (off > 0.5).mean() < 0.02
 
 
+def fused_conv(attributes: dict[str, object], skip: bool = False) -> onnx.ModelProto:
+    proto = model(
+        "y = Conv<pads=[1,1,1,1]>(x, w, b)", x="float[N,2,6,6] x", weights="float[2,2,3,3] w;float[2] b"
+    )
+    (node,) = proto.graph.node
+    node.op_type, node.domain = "FusedConv", "com.microsoft"
+    node.input.extend(["x"] if skip else [])
+    node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return proto
+
+
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -79,15 +95,7 @@ def test_quantized_ops_give_the_codes_of_onnxruntime(name):
 )
 @pytest.mark.parametrize("skip", [False, True])
 def test_fused_convolutions_are_what_was_fused(attributes, skip):
-    fused = model(
-        "y = Conv<pads=[1,1,1,1]>(x, w, b)", x="float[N,2,6,6] x", weights="float[2,2,3,3] w;float[2] b"
-    )
-    (node,) = fused.graph.node
-    node.op_type, node.domain = "FusedConv", "com.microsoft"
-    node.input.extend(["x"] if skip else [])
-    node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
-    fused.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    assert relative_error(fused, {"x": X}) <= 1e-5
+    assert relative_error(fused_conv(attributes, skip), {"x": X}) <= 1e-5
 
 
 def test_other_activations_and_ops_of_onnxruntime_are_refused():
@@ -102,6 +110,32 @@ def test_other_activations_and_ops_of_onnxruntime_are_refused():
         proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
         with pytest.raises(CompileError, match=text):
             load(proto, Diagnostics())
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"group": "one"},
+        {"activation": 1},
+        {"activation_params": "no"},
+        {"activation": "Clip", "alpha": [1.0]},
+    ],
+)
+def test_attributes_of_another_type_are_refused(attributes):
+    proto = fused_conv(attributes)
+    with pytest.raises(CompileError, match=r"SNNC0111.* is not understood\n  at: y"):
+        load(proto, Diagnostics())
+
+
+MUTATED = [quantized(nodes).SerializeToString() for nodes in QUANTIZED.values()]
+MUTATED.append(fused_conv({"activation": "Clip", "activation_params": [-0.5, 1.5]}).SerializeToString())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=40, deadline=None)
+@given(content=st.sampled_from(MUTATED), choose=st.randoms(use_true_random=False))
+def test_mutated_models_compile_or_are_refused(content, choose):
+    assert outcome(mutated(content, choose)) in {"ok", *CODES}
 
 
 @pytest.mark.slow

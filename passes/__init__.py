@@ -11,6 +11,7 @@ from typing import Any
 from snnc.passes.base import Pass, Promise
 from snnc.passes.calibrate_bias import CalibrateBias
 from snnc.passes.correct_over_time import CorrectOverTime
+from snnc.passes.encode_input import EncodeInput
 from snnc.passes.fold_batchnorm import FoldBatchnorm
 from snnc.passes.form_projections import FormProjections
 from snnc.passes.fuse_linear import FuseLinear
@@ -42,6 +43,8 @@ PASSES: dict[str, type[Pass]] = {
         VaryThresholds,
         # any time before quantize: a change of neurons is then part of what quantisation is measured against
         RunAs,
+        # after run-as: events have as many steps as the network
+        EncodeInput,
         # needs projections: amplitudes move along them into the weights
         NormalizeCurrents,
         # after normalize-currents: η·θ is a share of the final threshold
@@ -87,7 +90,7 @@ PRESETS: dict[str, str] = {
     "per-layer": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},form-projections,"
     f"normalize-currents,{_TRE},run-as,quantize,calibrate-bias,legalize",
     # networks that spike already: a NIR file in real numbers, and one that snnc wrote in integers
-    "spiking": "run-as,fuse-linear,form-projections,quantize,legalize",
+    "spiking": "run-as,encode-input,fuse-linear,form-projections,quantize,legalize",
     "integer": "run-as,legalize",
     # Wu, Yi and Huang 2022, the paper's own choices
     "ecc": _layers("lambda=max", "normalize-currents", f"{_TRE},"),

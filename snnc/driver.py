@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snnc.backends.base import Activity, Backend, Engine
+    from snnc.events import Events
     from snnc.frontend import Imported
     from snnc.passes.base import Pass
     from snnc.pipeline import PassRecord, Pipeline, PipelineResult
@@ -260,15 +261,30 @@ def load_calibration(
         raise UsageError.of(
             "SNNC0154", "an input range and calibration data exclude each other", remedy=remedy
         )
-    from snnc.events import Events
-    from snnc.passes.spikify import Spikify
-
-    coded = (s for s in build_passes(request) if isinstance(s, Spikify) and s.input == "events")
-    events = next((Events(step.steps, step.max_count) for step in coded), None)
+    events = _events(build_passes(request), network)
     if isinstance(calibration, str | os.PathLike):
         path = os.fspath(calibration)
         return data.calibration(path, network, diagnostics, max_memory=request.max_memory, events=events)
     return named_arrays(network, calibration, data.CALIBRATION, diagnostics, events)
+
+
+def _events(passes: Sequence[Pass], network: Network) -> Events | None:
+    """The events that a pipeline makes the inputs of."""
+    from snnc.events import Events
+    from snnc.passes.encode_input import EncodeInput
+    from snnc.passes.run_as import RunAs
+    from snnc.passes.spikify import Spikify
+
+    steps = network.steps
+    for step in passes:
+        if isinstance(step, RunAs):
+            steps = step.T or steps
+        if isinstance(step, Spikify):
+            steps = step.steps
+        if isinstance(step, Spikify | EncodeInput) and step.input == "events":
+            assert steps is not None
+            return Events(steps, step.max_count)
+    return None
 
 
 def import_model(model: Model, request: Request, diagnostics: Diagnostics) -> Imported:

@@ -109,6 +109,15 @@ class Prover:
             )
         return Proof(held, {"relative_error": error, "count_deviation": deviation}, fault)
 
+    def _given(self, network: Network) -> dict[str, Array]:
+        """The probe as a network takes it: before events are its input, their mean is its current."""
+        given = dict(self.inputs)
+        for op in map(network.op, network.of(Input)):
+            assert isinstance(op, Input)
+            if op.coding == "current" and given[op.name].ndim > len(op.shape) + 1:
+                given[op.name] = given[op.name].mean(axis=1)
+        return given
+
     def _count_deviation(self, network: Network) -> float:
         """The largest |n − N·clip(z/θ)| of populations that constant currents drive, in spikes."""
         constant = _constant(network)
@@ -209,7 +218,7 @@ class Prover:
         return {name: x[:, -1] for name, x in decode(short, self._trace(network)).items()}
 
     def _last_answers(self, network: Network) -> dict[str, Floats]:
-        trace = FastEngine(max_memory=self._memory).simulate(network, self.inputs)
+        trace = FastEngine(max_memory=self._memory).simulate(network, self._given(network))
         return {name: x[:, -1] for name, x in decode(network, trace).items()}
 
     def _trace(self, network: Network) -> Trace:
@@ -217,7 +226,7 @@ class Prover:
         if key not in self._traces:
             short = shortened(network, self._steps(network))
             record = network.level == "snn" and network.schedule == "rate"
-            trace = ReferenceEngine(self._memory).simulate(short, self.inputs, record=record)
+            trace = ReferenceEngine(self._memory).simulate(short, self._given(network), record=record)
             # only the last two networks are ever compared
             self._traces = dict(list(self._traces.items())[-1:])
             self._traces[key] = (network, trace)

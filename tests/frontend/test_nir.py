@@ -7,19 +7,27 @@ import pytest
 from integer_networks import samples
 from nir_tools import SAYABLE, run, sayable
 from pass_tools import context
+from verilog_tools import need
 
 from snnc.backends.base import Activity
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.netlist import executor, lower
 from snnc.backends.reference.engine import ReferenceEngine
+from snnc.cli import run as cli
 from snnc.diagnostics import CompileError, Diagnostics, SnncError, UsageError
 from snnc.emission import population_names
 from snnc.frontend import Limits, inspect, load
 from snnc.ir.ops import Conv2d, IfNeuron, Input
+from snnc.passes.encode_input import EncodeInput
 from snnc.passes.legalize import Legalize
+from snnc.pipeline import Pipeline
 
 nir = pytest.importorskip("nir", reason="the package nir is missing: pip install 'snnc[nir]'")
 h5py = pytest.importorskip("h5py")
+
+
+FRAMES = np.random.default_rng(2).integers(0, 4, (2, 1, 6, 6)).astype(np.float32)
+"""Numbers of events, and currents."""
 
 
 def exported(network, path, **options):
@@ -99,8 +107,6 @@ def test_another_tools_file_is_what_nir_defines(tmp_path):
     assert "reset to zero" in diagnostics.items[0].message
     assert (network.level, network.steps) == ("snn", 128)
     x = np.random.default_rng(1).normal(0.3, 0.5, (4, 1, 6, 6)).astype(np.float32)
-    from snnc.pipeline import Pipeline
-
     network = Pipeline("run-as{T=20},fuse-linear,form-projections").run(network, context({"in": x})).network
     trace = ReferenceEngine().simulate(network, {"in": x}, record=True)
     found = run(path.read_bytes(), x, 20)
@@ -288,6 +294,32 @@ def test_damaged_metadata_are_refused(tmp_path):
         del file["node/metadata/input"]
         file["node/metadata/input"] = "{}"
     assert "metadata are damaged" in str(graph_errors(path))
+
+
+def test_equal_events_at_every_step_are_a_constant_current(tmp_path):
+    network, _ = imported(small(tmp_path / "model.nir"))
+    constant = (
+        Pipeline("run-as{T=9},fuse-linear,form-projections").run(network, context({"in": FRAMES})).network
+    )
+    events = EncodeInput(input="events").apply(constant, context())
+    one = ReferenceEngine().simulate(constant, {"in": FRAMES}, record=True)
+    other = ReferenceEngine().simulate(events, {"in": np.repeat(FRAMES[:, None], 9, axis=1)}, record=True)
+    assert all(spikes.any() for spikes in one.spikes.values())
+    assert all((other.spikes[node] == spikes).all() for node, spikes in one.spikes.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coding", ["current", "events"])
+def test_a_trained_spiking_network_becomes_hardware(coding, tmp_path, monkeypatch, capsys):
+    need("make", "iverilog", "vvp")
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path / "model.nir")
+    x = FRAMES if coding == "current" else np.repeat(FRAMES[:, None], 8, axis=1).astype(np.uint8)
+    np.savez("data.npz", x=x, calib=x, y=np.array([0, 2]))
+    options = ["--T", "8", "--input", coding, "--backend", "verilog{lanes=2}", "-o", "out.snnc"]
+    assert cli(["compile", "model.nir", "--calib", "data.npz", *options]) == 0
+    assert cli(["cosim", "out.snnc", "--data", "data.npz", "--limit", "2"]) == 0
+    assert "2 samples, every spike equal" in capsys.readouterr().out
 
 
 def test_check_lists_the_nodes(tmp_path):

@@ -25,11 +25,14 @@ class EncodeInput(Pass):
     promise: ClassVar[Promise] = Promise.APPROXIMATE
     level: ClassVar[Level] = "snn"
 
-    input: Literal["current", "events"] = "current"
+    input: Literal["current", "rate", "events"] = "current"
     max_count: int = 15
 
     def check_options(self) -> None:
-        """A count that a spike's type can hold."""
+        """A count that a spike's type can hold; no encoder, which the network was not trained with."""
+        if self.input == "rate":
+            message = "a network that spikes already has its own encoder"
+            raise CompileError.of("SNNC0154", message, remedy="use --input current or events")
         if not 1 <= self.max_count <= MOST_EVENTS:
             message = f"max_count must lie within 1 and {MOST_EVENTS}, not {self.max_count}"
             raise CompileError.of("SNNC0154", message)

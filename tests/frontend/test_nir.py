@@ -308,6 +308,12 @@ def test_equal_events_at_every_step_are_a_constant_current(tmp_path):
     assert all((other.spikes[node] == spikes).all() for node, spikes in one.spikes.items())
 
 
+def test_a_spiking_network_gets_no_encoder(tmp_path, capsys):
+    path = small(tmp_path / "model.nir")
+    assert cli(["compile", str(path), "--input", "rate", "-o", str(tmp_path / "out.snnc")]) == 1
+    assert "has its own encoder" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("coding", ["current", "events"])
 def test_a_trained_spiking_network_becomes_hardware(coding, tmp_path, monkeypatch, capsys):

@@ -15,6 +15,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,6 +39,9 @@ ALONE = {
 }
 
 
+UNMEASURED = {"lava-dl": "not measured: it is not on PyPI"}
+
+
 def cases(reset: str) -> dict[str, tuple[Network, np.ndarray]]:
     """A compiled chain, and a network with skips, strides and new channels in them."""
     data = np.load(HERE.parent / "examples" / "digits" / "digits.npz")
@@ -52,21 +56,30 @@ def cases(reset: str) -> dict[str, tuple[Network, np.ndarray]]:
 def through_helpers(peers: pathlib.Path) -> list[str]:
     """The first table: every spike of every population, at every step."""
     lines = [
-        "| tool | versions | reset | file | neuron-steps | spikes | different |",
-        "|---|---|---|---|---|---|---|",
+        "| consumer | versions | what runs | exactness | how |",
+        "|---|---|---|---|---|",
     ]
     for way in WAYS:
-        found: list[Comparison] = []
-        for network, x in cases(way.reset).values():
+        found: dict[str, Comparison] = {}
+        for name, (network, x) in cases(way.reset).items():
             with tempfile.TemporaryDirectory() as scratch:
-                found.append(compare(way, network, x, peers, pathlib.Path(scratch)))
+                found[name] = compare(way, network, x, peers, pathlib.Path(scratch))
         wanted = ("torch", "nir", "nirtorch", way.tool)
-        versions = ", ".join(f"{k} {v}" for k, v in found[0].versions.items() if k in wanted)
+        named = next(iter(found.values())).versions
+        versions = ", ".join(f"{k} {v}" for k, v in named.items() if k in wanted)
         options = f"dialect={way.dialect}" + (",meaning=metadata" if way.meaning == "metadata" else "")
-        totals = (sum(getattr(f, name) for f in found) for name in ("neuron_steps", "spikes", "differing"))
-        counts = " | ".join(f"{total:,}" for total in totals)
-        lines.append(f"| {way.tool} | {versions} | {way.reset} | `nir{{{options}}}` | {counts} |")
+        how = f"`nir{{{options}}}`, `interop.{way.tool}.load`"
+        runs = f"{'; '.join(found)}; reset {way.reset}"
+        lines.append(f"| {way.tool} | {versions} | {runs} | {exactness(list(found.values()))} | {how} |")
     return lines
+
+
+def exactness(found: Sequence[Comparison]) -> str:
+    """How many of all neurons' steps differ, over several networks."""
+    steps, spikes, differing = (
+        sum(getattr(f, name) for f in found) for name in ("neuron_steps", "spikes", "differing")
+    )
+    return f"{differing:,} of {steps:,} neuron-steps differ, {spikes:,} spikes"
 
 
 def alone(peers: pathlib.Path) -> list[str]:
@@ -79,7 +92,7 @@ def alone(peers: pathlib.Path) -> list[str]:
                 outcome = run_alone(way, network, x, peers, pathlib.Path(scratch))
             cells.append(outcome["outcome"])
         lines.append(f"| {tool} | {outcome['version']} | {' | '.join(cells)} |")
-    return lines
+    return lines + [f"| {tool} | – | {reason} | {reason} |" for tool, reason in UNMEASURED.items()]
 
 
 def run_alone(way: Way, network: Network, x: np.ndarray, peers: pathlib.Path, scratch: pathlib.Path) -> dict:

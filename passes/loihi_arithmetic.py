@@ -56,7 +56,7 @@ def _check_kind(network: Network, node: int, chip: Arithmetic, context: Context)
         _refuse(
             op,
             "max pools count spikes, which the chip cannot",
-            "use --preset loihi, which takes averages, or strides",
+            "use --preset loihi, which has lower-pooling{max=average}, or strides in place of pools",
             context,
         )
         return

@@ -6,7 +6,11 @@
 DATA.npz holds `calib` and `x`. Every tool simulates the same T steps of the same samples with the same
 weights (snnc's in 8-bit integers), one after the other, in `--repeat` rounds; a ratio is taken within a
 round, and the table shows its median, least and largest value. Times are processor seconds of all threads
-of the process. Without SpikingJelly its columns stay empty.
+of the process, but for the elapsed ones. NumPy runs the reference
+simulator on the first samples (OPENBLAS_NUM_THREADS=1: its threads would wait busily). Bytes moved are those
+that a run cannot avoid: a byte of weight for each SOP; for each neuron and step its current, zeroed and read,
+and its spike, written and read; under integrate-then-fire, eight floats and two codes for each neuron. Noise
+is by how much the ANN's slowest round exceeds its quickest. Without SpikingJelly its columns stay empty.
 """
 
 from __future__ import annotations
@@ -25,16 +29,19 @@ from typing import Any
 
 import numpy as np
 import onnx
+from peaks import report, seconds
 
 import snnc
 from snnc.backends.base import Trace
-from snnc.backends.fast import kernels
 from snnc.backends.fast.engine import FastEngine
+from snnc.backends.fast.run import Plan
 from snnc.backends.onnx import ModelRunner
+from snnc.backends.reference.engine import ReferenceEngine
 from snnc.compiled import network_costs
 from snnc.data import inputs_of
 from snnc.driver import Request, optimise
 from snnc.ir.network import Network
+from snnc.ir.ops import IfNeuron
 
 PRESETS = {"rate": "default", "layerwise": "layerwise", "phase": "phase"}
 
@@ -107,25 +114,6 @@ def best_peer(case: Case, steps: int, threads: int) -> tuple[Callable[[], Any] |
         return None, f"{type(error).__name__}: {error}"
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """Processor seconds of all threads: other processes do not count."""
-    begin = time.process_time()
-    run()
-    return time.process_time() - begin
-
-
-def roof() -> float:
-    """SOPs per second of the event kernel on weights in the first cache: nothing to find, store or fire."""
-    lanes, depth, groups, events = 192, 128, 64, 512
-    weights, z = np.ones(depth * lanes, np.int8), np.zeros(lanes, np.int16)
-    rows = np.random.default_rng(0).integers(0, depth, groups * events).astype(np.uint16)
-    first, zeros = np.arange(groups + 1) * events, np.zeros(groups, np.int64)
-    kernel, targets, bounds = kernels.scatter(lanes, 1), np.zeros(1, np.int64), np.array([0, 1])
-    run = lambda: kernel(groups, rows, first, zeros, zeros, z, weights, targets, bounds, depth)  # noqa: E731
-    run()
-    return groups * events * lanes / min(seconds(run) for _ in range(20))
-
-
 def report_memory(case: Case, tool: str, arguments: argparse.Namespace) -> None:
     """Print the MiB that a run takes on top of what is there before it; in a process of its own, on Linux."""
     if tool == "snnc":
@@ -171,26 +159,49 @@ def measure(case: Case, schedule: str, threads: int, arguments: argparse.Namespa
         for name, tool in (("snnc", run), ("ann", ann), ("peer", peer)):
             if tool:
                 times[name].append(seconds(tool))
+    begin = time.perf_counter()
+    run()
+    elapsed = (time.perf_counter() - begin) / len(case.samples)
+    slow = reference_seconds(network, case) if threads == 1 else 0
     count = len(case.samples)
     mean = {node: counts.mean(axis=0) for node, counts in trace.emitted().items()}
     sops = network_costs(network, mean).totals.sops
     own = min(times["snnc"]) / count
     neurons = sum(counts[0].size for counts in trace.counts.values())
     rate = sum(float(c.sum()) for c in mean.values()) / (neurons * (network.steps or 1))
-    cells = [case.name, schedule, str(threads), f"{rate:.1%}", f"{own * 1e3:.2f}", f"{sops / own / 1e9:.1f}"]
-    cells.append(f"{sops / own / most:.0%}")
-    cells.append(spread([own_time / one for own_time, one in zip(times["snnc"], times["ann"], strict=True)]))
-    if peer:
-        cells.append(
-            spread([one / own_time for one, own_time in zip(times["peer"], times["snnc"], strict=True)])
-        )
-    else:
-        cells.append(f"– ({reason})")
-    return cells
+    speed = [f"{sops / own / 1e9:.1f}", f"{sops / own / most:.0%}"] if schedule == "rate" else ["", ""]
+    return [
+        *(case.name, schedule, str(threads), f"{rate:.1%}", f"{own * 1e3:.2f}", f"{elapsed * 1e3:.2f}"),
+        *(*speed, f"{moved(network, sops) / own / 1e9:.1f}", ratio(times["snnc"], times["ann"])),
+        ratio(times["peer"], times["snnc"]) if peer else f"– ({reason})",
+        *(f"{slow / own:.1f}" if slow else "", f"{max(times['ann']) / min(times['ann']) - 1:.0%}"),
+    ]
 
 
-HEADER = ("case", "schedule", "threads", "rate", "ms per sample", "GSOP/s", "of the roof")
-RATIOS = ("ANN passes per sample", "SpikingJelly / snnc", "MiB", "MiB SpikingJelly")
+def ratio(left: list[float], right: list[float]) -> str:
+    """Of times in the same round."""
+    return spread([one / other for one, other in zip(left, right, strict=True)])
+
+
+def reference_seconds(network: Network, case: Case) -> float:
+    """For each of the first two samples, or of all under integrate-then-fire."""
+    few = case.samples[:2] if network.schedule == "rate" else case.samples
+    inputs = {next(iter(inputs_of(network))): few}
+    return seconds(lambda: ReferenceEngine().simulate(network, inputs)) / len(few)
+
+
+def moved(network: Network, sops: float) -> float:
+    """Bytes that a sample needs at least; see above."""
+    populations = list(network.of(IfNeuron))
+    if network.schedule != "rate":
+        return float(sum(34 * network.type(n).size for n in populations))
+    plan = Plan(network)
+    per_step = sum(network.type(n).size * (2 * plan.currents[n].dtype.itemsize + 2) for n in populations)
+    return sops + (network.steps or 1) * per_step
+
+
+HEADER = ("case", "schedule", "threads", "rate", "ms per sample", "elapsed", "GSOP/s", "of the roof", "GB/s")
+RATIOS = ("ANN passes per sample", "SpikingJelly / snnc", "reference / snnc", "noise", "MiB", "SpikingJelly")
 
 
 def main() -> None:
@@ -210,13 +221,13 @@ def main() -> None:
         (case,) = (case for case in cases(arguments) if case.name == arguments.only)
         report_memory(case, arguments.memory_of, arguments)
         return
-    most = roof()
-    print(f"roof of the event kernel: {most / 1e9:.0f} GSOP/s on one thread\n")
+    most = report()
     print("|", " | ".join((*HEADER, *RATIOS)), "|")
     print("| --- | --- |" + " ---: |" * (len(HEADER) + len(RATIOS) - 2), flush=True)
     for case in cases(arguments):
-        sizes = [peak_memory(case, tool) for tool in ("snnc", "spikingjelly")]
-        for schedule in arguments.schedules.split(","):
+        schedules = arguments.schedules.split(",")
+        sizes = [peak_memory(case, t) for t in ("snnc", "spikingjelly")] if "rate" in schedules else ["", ""]
+        for schedule in schedules:
             for threads in arguments.threads.split(","):
                 row = measure(case, schedule, int(threads), arguments, most)
                 print("|", " | ".join([*row, *(sizes if schedule == "rate" else ["", ""])]), "|", flush=True)

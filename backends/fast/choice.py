@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ _TRIALS = 3
 class Quickest:
     """One of several drives that add the same integers: which one can only be seen in the time it takes.
 
-    The first block that is run decides for all others. Threads that decide at the same moment may
-    disagree; the last one prevails, to no effect on results.
+    The first block that is run decides for all others. Each drive holds the weights in its own way: they are
+    made when they are tried, and only the quickest is kept.
     """
 
-    def __init__(self, drives: Sequence[Drive]) -> None:
-        """``drives`` are right, all of them."""
-        self._drives = list(drives)
-        self._chosen = self._drives[0] if len(self._drives) == 1 else None
+    def __init__(self, candidates: Callable[[], Iterable[Drive]]) -> None:
+        """``candidates`` are right, all of them."""
+        self._candidates = candidates
+        self._chosen: Drive | None = None
+        self._choosing = threading.Lock()
 
     @property
     def chosen(self) -> Drive | None:
@@ -35,13 +37,16 @@ class Quickest:
 
     def settle(self, x: Array, z: Array, workspace: Workspace) -> None:
         """Choose by the time for the block ``x``, which is added to z several times."""
-        if self._chosen is None:
-            seconds = [_seconds(drive, x, z, workspace) for drive in self._drives]
-            self._chosen = self._drives[int(np.argmin(seconds))]
+        with self._choosing:
+            if self._chosen is None:
+                drives = list(self._candidates())
+                seconds = [_seconds(d, x, z, workspace) for d in drives] if len(drives) > 1 else [0.0]
+                self._chosen = drives[int(np.argmin(seconds))]
 
     def add(self, x: Array, z: Array, workspace: Workspace) -> None:
-        """As the chosen drive, or the first before there is a choice."""
-        (self._chosen or self._drives[0]).add(x, z, workspace)
+        """As the chosen drive."""
+        assert self._chosen is not None, "a drive is chosen before it runs"
+        self._chosen.add(x, z, workspace)
 
 
 def _seconds(drive: Drive, x: Array, z: Array, workspace: Workspace) -> float:

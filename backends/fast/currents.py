@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.fast.choice import Quickest
-from snnc.backends.fast.drive import Workspace, candidates
+from snnc.backends.fast.drive import Drive, Workspace, candidates
 from snnc.backends.fast.layout import Grid, Window, channel_last
-from snnc.backends.fast.part import joined_range, parts_of
+from snnc.backends.fast.part import Part, joined_range, parts_of
 from snnc.backends.reference.drive import Clock
 from snnc.backends.reference.kernels import weigh
 from snnc.ir.network import Network
@@ -36,15 +37,16 @@ class Currents:
         self.unit = min((part.op.shift for _, part in self._timed), default=0)
         low, high = joined_range([part for _, part in self._timed], self.unit)
         self.dtype = np.dtype(_narrowest(low, high))
-        self.drives = [
-            Quickest(list(candidates(part, self.grid, self.dtype, self.unit))) for _, part in self._timed
-        ]
+        self.drives = [Quickest(functools.partial(self._candidates, part)) for _, part in self._timed]
         self.sources = tuple(dict.fromkeys(source for source, _ in parts))
         still_low, still_high = joined_range([part for _, part in self._still], 0)
         # a register may round up by half its unit
         rounding = sum(part.op.register_limit and 1 << part.op.register_exponent for _, part in self._still)
         still = max(-still_low, still_high) + rounding
         self.largest = (max(-low, high) << self.unit) + clock.gain * still
+
+    def _candidates(self, part: Part) -> Iterator[Drive]:
+        return candidates(part, self.grid, self.dtype, self.unit)
 
     @property
     def block(self) -> int:

@@ -77,13 +77,14 @@ class EventDrive:
         self._step = grid.step
         self._reach = Reach.of(Window.of(part.op), part.pooled().shape, grid, joined=True)
         self._offsets = self._reach.offsets
-        scaled = part.matrix() << (part.op.shift - unit)
-        self._depth = scaled.shape[2] * len(planes)
-        longest = max((len(t.columns) for t in self._reach.targets), default=1) * scaled.shape[3]
+        weights = part.matrix()
+        self._depth = weights.shape[2] * len(planes)
+        longest = max((len(t.columns) for t in self._reach.targets), default=1) * weights.shape[3]
         self._lanes = min(_LANES, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
         self._together = self._targets_together()
         self._scatter = scatter(self._lanes, self._together)
-        self._weights = self._arranged(scaled, planes, -(-longest // self._lanes), dtype)
+        values = [value << (part.op.shift - unit) for value in planes]
+        self._weights = self._arranged(weights, values, -(-longest // self._lanes), dtype)
         if part.pool is not None:
             self._reach = self._reach.through(part.pool, part.shape)
 
@@ -93,18 +94,19 @@ class EventDrive:
         (count,) = counts if len(counts) == 1 else (1,)
         return count if 0 < count * self._lanes <= _REGISTER_LANES else 1
 
-    def _arranged(self, scaled: Array, planes: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
+    def _arranged(self, weights: Array, values: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
         width = chunks * self._lanes
-        rows = np.zeros((len(self._reach.targets), self._depth, width), np.int64)
+        most = int(max(weights.max(), -int(weights.min()))) * max(map(abs, values), default=0)
+        kept = np.int8 if most <= np.iinfo(np.int8).max else dtype
+        # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
+        rows = np.zeros((len(self._reach.targets), self._depth, width), kept)
         for k, target in enumerate(self._reach.targets):
-            row = scaled[target.row, list(target.columns)].transpose(1, 0, 2)
-            flat = row.reshape(row.shape[0], -1)
-            rows[k, :, : flat.shape[1]] = np.concatenate([value * flat for value in planes])
-        narrow = np.abs(rows).max(initial=0) <= np.iinfo(np.int8).max
+            row = weights[target.row, list(target.columns)].transpose(1, 0, 2)
+            flat = row.reshape(row.shape[0], -1).astype(np.int64)
+            rows[k, :, : flat.shape[1]] = np.concatenate([value * flat for value in values])
         split = (-1, self._together, self._depth, chunks, self._lanes)
         ordered = rows.reshape(split).transpose(3, 0, 2, 1, 4)
-        # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
-        return np.ascontiguousarray(ordered.astype(np.int8 if narrow else dtype)).ravel()
+        return np.ascontiguousarray(ordered).ravel()
 
     def add(self, x: Array, z: Array, workspace: Workspace) -> None:
         """See :class:`Drive`."""
@@ -132,7 +134,7 @@ class DiagonalDrive:
         self._dtype = dtype
         self._reach = Reach.of(Window.of(part.op), part.shape, grid, joined=False)
         self._offsets = self._reach.offsets
-        scaled = part.matrix() << (part.op.shift - unit)
+        scaled = part.matrix().astype(np.int64) << (part.op.shift - unit)
         rows = [scaled[t.row, t.columns[0]] for t in self._reach.targets]
         self._weights = np.array(rows, dtype).reshape(len(rows), part.shape[0])
 

@@ -83,8 +83,8 @@ class Part:
         return int(low.min()), int(high.max())
 
     def matrix(self) -> Array:
-        """The weights of a dense part as int64 [kh, kw, C, M], those of a diagonal one as [kh, kw, C]."""
-        weight = self.op.weight.array.astype(np.int64)
+        """The weights of a dense part as [kh, kw, C, M], those of a diagonal one as [kh, kw, C]."""
+        weight = self.op.weight.array
         if isinstance(self.op, Conv2d):
             return weight[:, 0].transpose(1, 2, 0) if self.depthwise else weight.transpose(2, 3, 1, 0)
         if isinstance(self.op, Scale):

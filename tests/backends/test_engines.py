@@ -116,7 +116,7 @@ def test_every_way_to_drive_a_layer_equals_reference(pick, network):
     order = ("DiagonalDrive", "EventDrive", "FloatDrive", "PooledDrive", "ProductDrive")
 
     def chosen(self, x, z, workspace):
-        self._chosen = pick(self._drives, key=lambda drive: order.index(type(drive).__name__))
+        self._chosen = pick(self._candidates(), key=lambda drive: order.index(type(drive).__name__))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_choice.Quickest, "settle", chosen)

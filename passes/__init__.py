@@ -60,21 +60,21 @@ PASSES: dict[str, type[Pass]] = {
 }
 
 _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
+_PERCENTILE = "lambda=percentile,percentile=99.9"
 _TRE = "inject-tre{eta=0.5}"
-
 
 _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 """A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
 
 
-def _currents(schedule: str = "", residual: str = _TRE) -> str:
-    """99.9th percentiles and weight scales for each channel, up to the integers.
+def _currents(scale: str = _PERCENTILE, residual: str = _TRE) -> str:
+    """λ, by default 99.9th percentiles, and weight scales for each channel, up to the integers.
 
     Under a λ of the layer, channels of unlike range, as after depthwise convolutions, would be slow or
     coarse.
     """
     return (
-        f"{_BEFORE},spikify{{{schedule}lambda=percentile,percentile=99.9,per=channel}},form-projections,"
+        f"{_BEFORE},spikify{{{scale},per=channel}},form-projections,"
         f"normalize-currents,{residual},quantize{{per=channel}}"
     )
 
@@ -87,7 +87,7 @@ def _layers(scale: str, normalize: str, residual: str) -> str:
 PRESETS: dict[str, str] = {
     "default": f"{_currents()},calibrate-bias,legalize",
     # one threshold in a layer and any neuron: what tools that exchange NIR files take
-    "per-layer": f"{_BEFORE},spikify{{lambda=percentile,percentile=99.9}},form-projections,"
+    "per-layer": f"{_BEFORE},spikify{{{_PERCENTILE}}},form-projections,"
     f"normalize-currents,{_TRE},run-as,quantize,calibrate-bias,legalize",
     # networks that spike already: a NIR file in real numbers, and one that snnc wrote in integers
     "spiking": "run-as,encode-input,fuse-linear,form-projections,quantize,legalize",
@@ -95,7 +95,7 @@ PRESETS: dict[str, str] = {
     # Wu, Yi and Huang 2022, the paper's own choices
     "ecc": _layers("lambda=max", "normalize-currents", f"{_TRE},"),
     # Rueckauer 2017: a percentile, weights and biases scaled to thresholds of 1
-    "weight-norm": _layers("lambda=percentile,percentile=99.9", "normalize-currents{kappa=1}", ""),
+    "weight-norm": _layers(_PERCENTILE, "normalize-currents{kappa=1}", ""),
     # Sengupta 2019: weights as they are, thresholds the largest current
     "threshold-balance": _layers("lambda=max", "normalize-currents{theta=balanced}", ""),
     # Han 2020 (RMP-SNN): soft reset, and thresholds a little below the largest current
@@ -109,9 +109,9 @@ PRESETS: dict[str, str] = {
     # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
     "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-bias,legalize",
     # the ECC authors' tool, layer by layer
-    "layerwise": f"{_currents('schedule=layerwise,')},calibrate-bias,legalize",
-    # T steps of binary weight, 2^T − 1 levels
-    "phase": f"{_currents('schedule=phase,')},calibrate-bias,legalize",
+    "layerwise": f"{_currents(f'schedule=layerwise,{_PERCENTILE}')},calibrate-bias,legalize",
+    # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round
+    "phase": f"{_currents('schedule=phase,lambda=mse')},calibrate-bias,legalize",
     **{
         # a layer has one threshold, because those of a core are few; max pools become averages
         chip: "simplify,fold-batchnorm,lower-pooling{max=average},fuse-linear,"

@@ -13,7 +13,7 @@ from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
-from snnc.backends.reference.fire import decide, lower_threshold, total_bias
+from snnc.backends.reference.fire import total_bias
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -31,9 +31,9 @@ from snnc.ir.ops import (
     Weighted,
     has_time,
 )
-from snnc.ir.projections import incoming
 from snnc.passes.base import Promise
 from snnc.passes.spikify import activations_to_host, quantize_inputs
+from snnc.refire import recode, refire
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,6 @@ EXCUSED_SHARE = 1e-4
 EXCUSED_LEAST = 16
 """So many ties are excused of a network whose share would be less: of 4,000 spikes, not even one."""
 
-ROUNDING = 64 * np.finfo(np.float64).eps
 PROBE_STEPS = 32
 TRACE_BYTES = 24
 """What the trace of one neuron takes per step: spike, membrane, and what is computed with them."""
@@ -175,7 +174,7 @@ class Prover:
                 continue
             before = old.op(twins[node])
             assert isinstance(before, IfNeuron)
-            compare = _refire if rate else _recode
+            compare = refire if rate else recode
             wrong, at_ties = compare(short, node, current, trace, twins[node], before)
             total += forced[node].size
             excused += at_ties
@@ -332,74 +331,3 @@ def _answer(network: Network, node: int, current: Array) -> dict[str, Array]:
     total = current.sum(axis=1) + total_bias(op.bias, current.shape[2:], network.full_count)
     mean = total / network.full_count * op.unit
     return {o.name: mean for u in network.users(node) if isinstance(o := network.op(u), Output)}
-
-
-def _refire(
-    network: Network, node: int, current: Array, trace: Trace, twin: int, before: IfNeuron
-) -> tuple[int, int]:
-    """How many spikes differ without and with the excuse of a tie.
-
-    After an excused difference the membrane is set to the old network's, in the new units.
-    """
-    op = network.op(node)
-    assert isinstance(op, IfNeuron)
-    steps = current.shape[1]
-    shape = current.shape[2:]
-    threshold = _over_time(op.threshold.array, steps, shape)
-    ratio = threshold / _over_time(before.threshold.array, steps, shape)
-    bias = _over_time(op.bias.array, steps, shape)
-    slack = ROUNDING * (np.abs(threshold) + _reach(network, node, shape) + np.abs(bias))
-    v = np.broadcast_to(align(op.v_init.array, np.empty(shape)), (len(current), *shape)).copy()
-    sent = np.zeros(v.shape, np.int64)
-    wrong = excused = 0
-    for t in range(steps):
-        u = v + current[:, t] + bias[t]
-        spike = decide(op, u, threshold[t], sent)
-        distance = np.abs(u - threshold[t])
-        if op.signed:
-            distance = np.minimum(distance, np.abs(u - lower_threshold(op, threshold[t])))
-        v = np.where(spike == 0, u, u - threshold[t] * spike)
-        differs = spike != trace.spikes[twin][:, t]
-        if differs.any():
-            tie = differs & (distance <= slack[t] * (t + 1))
-            wrong += int(np.count_nonzero(differs & ~tie))
-            excused += int(np.count_nonzero(tie))
-            v = np.where(tie, trace.membranes[twin][:, t] * ratio[t], v)
-        sent += trace.spikes[twin][:, t]
-    return wrong, excused
-
-
-def _recode(
-    network: Network, node: int, current: Array, trace: Trace, twin: int, before: IfNeuron
-) -> tuple[int, int]:
-    """As :func:`_refire` for integrate-then-fire: how many codes differ without and with a tie."""
-    del before
-    op = network.op(node)
-    assert isinstance(op, IfNeuron)
-    full, shape = network.full_count, current.shape[2:]
-    bias = total_bias(op.bias, shape, full) / full
-    threshold = _over_time(op.threshold.array, 1, shape)[0]
-    v = align(op.v_init.array, np.empty(shape)) + current[:, 0] + full * bias
-    level = v / threshold
-    code = np.clip(np.floor(level), -full if op.negative else 0, full)
-    differs = code != trace.counts[twin]
-    slack = ROUNDING * full * (1 + (_reach(network, node, shape) + np.abs(bias)) / threshold)
-    tie = differs & (np.abs(level - np.rint(level)) <= slack)
-    return int(np.count_nonzero(differs & ~tie)), int(np.count_nonzero(tie))
-
-
-def _reach(network: Network, node: int, shape: tuple[int, ...]) -> Floats:
-    """Σ|W| into each channel of a population."""
-    total = np.zeros(shape[0])
-    for projection in incoming(network, node):
-        op = network.op(projection)
-        assert isinstance(op, Weighted)
-        weight = op.weight.array
-        total = total + np.abs(weight).reshape(weight.shape[0] if weight.ndim else 1, -1).sum(axis=1)
-    return align(total, np.empty(shape))
-
-
-def _over_time(value: Floats, steps: int, shape: tuple[int, ...]) -> Floats:
-    """A parameter as [steps, C or 1, …], broadcasting over the population."""
-    timed = value if has_time(value) else np.broadcast_to(value, (steps, *value.shape))
-    return timed[:steps].reshape(steps, *timed.shape[1:], *(1,) * (len(shape) - (timed.ndim - 1)))

@@ -21,7 +21,23 @@ from snnc.ir.address import sum_pool
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import AveragePool, Clip, FakeQuant, Level, MaxPool, Relu, Scale, SumPool
+from snnc.ir.ops import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clip,
+    Conv2d,
+    Dense,
+    FakeQuant,
+    Input,
+    Level,
+    MaxPool,
+    Op,
+    Relu,
+    Scale,
+    SumPool,
+    Weighted,
+)
 from snnc.passes.base import Pass, Promise
 from snnc.passes.rewriting import rewrite, sole_user
 
@@ -46,8 +62,14 @@ class LowerPooling(Pass):
         result = rewrite(network, (average_to_sum, activation_before_max))
         if self.max == "average":
             return rewrite(result, (max_to_average, average_to_sum))
-        for node in result.of(MaxPool):
+        for node in list(result.of(MaxPool)):
             result.set(node, result.op(node).replace(gate=self.max))
+            if rectify_before_max(result, node):
+                context.diagnostics.warning(
+                    "SNNC0126",
+                    "a population stands in for a linear edge before a max pool; the loss is in the report",
+                    where=result.op(node).origin,
+                )
         return result
 
 
@@ -88,6 +110,35 @@ def max_to_average(network: Network, node: int) -> bool:
     )
     network.set(node, mean)
     return True
+
+
+def rectify_before_max(network: Network, node: int) -> bool:
+    """MaxPool(x) = MaxPool(max(0, x)) for an x ≥ 0: a gate takes spikes, which only an activation emits."""
+    (source,) = network.operands(node)
+    ends = (Relu, Clip, FakeQuant, Conv2d, Dense, Input)
+    reached = network.upstream(source, lambda n: isinstance(network.op(n), ends))
+    least: dict[int, bool] = {}
+    for n in reached:
+        least[n] = _never_negative(network.op(n), [least[s] for s in network.operands(n) if s in least])
+    linear = any(isinstance(network.op(n), Weighted | Add | SumPool) for n in reached)
+    if not linear or not least[source]:
+        return False
+    op = network.op(source)
+    rectified = network.add(Relu(origin=op.origin, source=f"{op.source}#rectified"), source)
+    network.set(node, network.op(node), [rectified])
+    return True
+
+
+def _never_negative(op: Op, operands: list[bool]) -> bool:
+    """Whether a result has no negative element, given that of the operands."""
+    if isinstance(op, Relu | Clip):
+        return True
+    if isinstance(op, FakeQuant):
+        return op.low >= 0
+    if isinstance(op, Scale):
+        parameters = [op.weight] if op.bias is None else [op.weight, op.bias]
+        return all(operands) and all((p.array >= 0).all() for p in parameters)
+    return not isinstance(op, Weighted | Input | BatchNorm) and all(operands)
 
 
 def activation_before_max(network: Network, node: int) -> bool:

@@ -66,6 +66,17 @@ SHAPES = {
         f"{W};float[6,8] u;float[152,4] v",
     ),
     "an image as output": (IMAGE, f"{CONV} y = MaxPool<kernel_shape=[2,2]>(r)", W),
+    "the maximum of averages": (
+        IMAGE,
+        f"{CONV} v = AveragePool<kernel_shape=[2,2]>(r) c = MaxPool<kernel_shape=[2,2]>(v) {TAIL}",
+        f"{W};float[2,4,3,3] k",
+    ),
+    "the maximum of a sum": (
+        IMAGE,
+        f"{CONV} b = Conv(x, u) s = Relu(b) p = Add(r, s) c = MaxPool<kernel_shape=[2,2]>(p)"
+        "y = GlobalAveragePool(c)",
+        f"{W};float[4,3,3,3] u",
+    ),
     "a sequence": (
         SEQUENCE,
         "a = MatMul(x, w) r = Relu(a) t = Transpose<perm=[0,2,1]>(r) b = MatMul(t, v) s = Relu(b)"

@@ -148,7 +148,9 @@ def affine_before_conv(network: Network, node: int) -> bool:
     if not isinstance(affine, Scale) or affine.bias is None:
         return False
     shape = network.type(source).shape
-    offset = np.broadcast_to(affine.bias.array.reshape(-1, *(1,) * (len(shape) - 1)), shape)
+    shift = affine.bias.array
+    # one for each channel, or for each element
+    offset = np.broadcast_to(shift.reshape(shift.shape + (1,) * (len(shape) - shift.ndim)), shape)
     added = _response(op, offset)
     bias = op.bias.array if op.bias is not None else np.zeros(())
     total = added + bias.reshape(bias.shape + (1,) * (added.ndim - bias.ndim))

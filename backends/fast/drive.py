@@ -102,8 +102,10 @@ class EventDrive:
         rows = np.zeros((len(self._reach.targets), self._depth, width), kept)
         for k, target in enumerate(self._reach.targets):
             row = weights[target.row, list(target.columns)].transpose(1, 0, 2)
-            flat = row.reshape(row.shape[0], -1).astype(np.int64)
-            rows[k, :, : flat.shape[1]] = np.concatenate([value * flat for value in values])
+            flat = row.reshape(row.shape[0], -1)
+            planes = rows[k].reshape(len(values), len(flat), width)[:, :, : flat.shape[1]]
+            for plane, value in zip(planes, values, strict=True):
+                np.multiply(flat, value, out=plane, dtype=np.int64, casting="unsafe")
         split = (-1, self._together, self._depth, chunks, self._lanes)
         ordered = rows.reshape(split).transpose(3, 0, 2, 1, 4)
         return np.ascontiguousarray(ordered).ravel()

@@ -236,11 +236,20 @@ def _bind(spec: Spec, cls: type[T], flags: Mapping[str, Any], faults: Faults) ->
         if given.get(name, values[name]) != values[name]:
             message = f"{spec.name} says {name}={_print(values[name])}, the flag says {_print(given[name])}"
             faults.add(value.span, "SNNC0154", message, "leave one of the two out")
+    for name in given.keys() - values.keys():
+        _check_choice(spec, name, given[name], hints[fields[name].name], faults)
     values = {**given, **values}
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values and name not in spec.options:
             faults.add(spec.span, "SNNC0152", f"{spec.name} needs the option {name!r}")
     return _construct(spec, cls, fields, values, faults) if len(faults) == before else None
+
+
+def _check_choice(spec: Spec, name: str, given: Any, annotation: Any, faults: Faults) -> None:
+    """A flag serves passes of unlike choices: this one may not have what was given."""
+    if typing.get_origin(annotation) is typing.Literal and given not in typing.get_args(annotation):
+        message = f"{spec.name} takes {name}={_type_text(annotation)}, the flag says {_print(given)}"
+        faults.add(spec.span, "SNNC0154", message, "choose another value, or another pipeline")
 
 
 def _construct(spec: Spec, cls: type[T], fields: Any, values: Mapping[str, Any], faults: Faults) -> T | None:

@@ -77,6 +77,12 @@ def test_flags_fill_open_options_and_agree_with_written_ones():
     assert bind_all("paint{coats=7}", TOOLS, flags) == (Paint(coats=7),)
 
 
+def test_a_flag_is_one_of_the_choices_that_an_item_has():
+    assert bind_all("paint", TOOLS, {"lambda": "blue"}) == (Paint(lambda_="blue"),)
+    with pytest.raises(UsageError, match=r"paint takes lambda=red\|blue, the flag says green"):
+        bind_all("paint", TOOLS, {"lambda": "green"})
+
+
 ERRORS = {
     "cut{length=1},pant": """\
 cut{length=1},pant

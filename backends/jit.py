@@ -18,7 +18,7 @@ Kernel = Callable[..., Any]
 # its attributes come from the environment, unknown to type checkers
 _NUMBA: Any = config
 
-_SOURCES = ("jit.py", "kernels.py", "vector.py")
+_SOURCES = ("jit.py", "fast/kernels.py", "fast/vector.py")
 
 
 def cache_folder() -> pathlib.Path:

@@ -45,6 +45,8 @@ def render(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     if hardware := report["backends"].get("verilog"):
         yield _units(hardware["units"])
         yield _plain(_hardware(hardware))
+    if built := report.get("built"):
+        yield _devices(built)
 
 
 def _units(units: Mapping[str, Any]) -> Table:
@@ -69,6 +71,16 @@ def _hardware(section: Mapping[str, Any]) -> str:
         f"{section['latency_ms']:.2f} ms at {section['clock_mhz']:g} MHz; "
         f"ROM {memory['rom_bits']} bits, RAM {memory['ram_bits']} bits, "
         f"{memory['ice40_block_rams']} block RAMs of an iCE40"
+    )
+
+
+def _devices(built: Mapping[str, Any]) -> Table:
+    """What synthesis and place-and-route made of a design."""
+    figures = ("luts", "flip_flops", "block_rams", "logic_cells", "fmax_mhz")
+    titles = ("built for", "LUT4", "flip-flops", "block RAMs", "logic cells", "Fmax, MHz")
+    columns = [(title, "right" if k else "left") for k, title in enumerate(titles)]
+    return table(
+        columns, [[device, *(quantity(found.get(f), 4) for f in figures)] for device, found in built.items()]
     )
 
 

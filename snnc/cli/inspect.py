@@ -86,12 +86,16 @@ def passes(name: str | None, presets: bool) -> None:
 @json_option
 @common
 def report(out: str, json_file: str | None) -> None:
-    """Print the report of a compiled network: layers, errors, costs, passes."""
+    """Print the report of a compiled network: layers, errors, costs, passes; and what `make pnr` built."""
     from snnc import artifact
 
     folder = pathlib.Path(out)
     content = artifact.read(folder, artifact.manifest(folder), artifact.REPORT)
     parsed = artifact.parse_json(content, artifact.REPORT)
+    from snnc.backends.verilog.built import built
+
+    if (made := built(folder)) and isinstance(parsed, dict):
+        parsed["built"] = made
     if json_file is not None:
         write_json(json_file, parsed)
         return

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -16,6 +17,7 @@ from verilog_tools import RTL, icarus, lower, need, passed, verilator, write
 from snnc.backends.base import Activity
 from snnc.backends.netlist.record import record
 from snnc.backends.verilog import Verilog
+from snnc.backends.verilog.built import built
 from snnc.backends.verilog.memories import block_rams
 from snnc.cli import run
 from snnc.diagnostics import Diagnostics
@@ -244,6 +246,36 @@ def test_the_report_shows_the_hardware(compiled, capsys):
     assert "Verilog, 2 lanes: " in shown
     assert "cycles per inference" in shown
     assert "26 block RAMs of an iCE40" in shown
+    assert "built for" not in shown
+
+
+CELLS = """=== part ===
+     SB_LUT4                         9
+=== board ===
+     SB_DFF                        338
+     SB_DFFESR                     187
+     SB_LUT4                      3191
+     SB_RAM40_4K                    28
+"""
+PLACED = {"fmax": {"clk": {"achieved": 69.628}}, "utilization": {"ICESTORM_LC": {"used": 4898}}}
+
+
+def test_the_report_shows_what_was_built(compiled, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(compiled, copy)
+    for device in ("hx8k", "up5k"):
+        (copy / "build" / device).mkdir(parents=True)
+        (copy / "build" / device / "cells.txt").write_text(CELLS)
+    (copy / "build/hx8k/pnr.json").write_text(json.dumps(PLACED))
+    (copy / "build/up5k/pnr.json").write_text("{")
+    assert run(["report", str(copy), "--json", str(tmp_path / "report.json")]) == 0
+    cells = {"luts": 3191, "flip_flops": 525, "block_rams": 28}
+    assert json.loads((tmp_path / "report.json").read_text())["built"] == {
+        "hx8k": {**cells, "logic_cells": 4898, "fmax_mhz": 69.628},
+        "up5k": cells,
+    }
+    assert run(["report", str(copy)]) == 0
+    assert "69.63" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -252,8 +284,7 @@ def test_synthesis_maps_memories_to_block_ram_and_infers_no_latch(compiled, tmp_
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(compiled), str(copy)], check=True)
     subprocess.run(["make", "-C", str(copy), "synth"], check=True, capture_output=True)
-    cells = (copy / "build/hx8k/cells.txt").read_text()
-    (blocks,) = [int(line.split()[1]) for line in cells.splitlines() if "SB_RAM40_4K" in line]
+    blocks = built(copy)["hx8k"]["block_rams"]
     section = json.loads((copy / "report.json").read_bytes())["backends"]["verilog"]
     assert blocks == section["memory"]["ice40_block_rams"]
 

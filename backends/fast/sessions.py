@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
+from snnc.backends.onnx.build import IR_VERSION, OPSET
+from snnc.backends.onnx.session import open_session, run_session
 from snnc.ir.ops import Conv2d, Dense
 
 Array = npt.NDArray[Any]
-
-_OPSET = 17
-_IR_VERSION = 8
 
 
 def integer_product(matrix: npt.NDArray[np.int8]) -> Any:
@@ -47,7 +45,7 @@ def float_product(op: Conv2d | Dense) -> Any:
 
 def run(session: Any, x: Array) -> Array:
     """The product of ``x``."""
-    return np.asarray(session.run(None, {"x": x})[0])
+    return run_session(session, None, {"x": x})[0]
 
 
 def _session(
@@ -56,21 +54,13 @@ def _session(
     x: tuple[int, Sequence[int | str]],
     y: tuple[int, Sequence[int | str]],
 ) -> Any:
-    # its Linux wheel reports usage and writes into the home directory unless told not to
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
     values = [
         helper.make_tensor_value_info(name, kind, ["batch", *extent])
         for name, (kind, extent) in (("x", x), ("y", y))
     ]
     constants = [numpy_helper.from_array(weight, "w")]
     graph = helper.make_graph([node], "drive", values[:1], values[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
-    model.ir_version = _IR_VERSION
-    options = onnxruntime.SessionOptions()
-    # samples are spread over threads by the engine
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    providers = ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    # one thread: samples are spread over threads by the engine
+    return open_session(model)

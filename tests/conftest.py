@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
+
+# what a shell starts in the background ignores interrupts, and so would all that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the same examples on every machine; HYPOTHESIS_PROFILE=random looks for new ones
 settings.register_profile("fixed", deadline=None, derandomize=True)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc import synthetic
+from snnc.backends.fast.engine import FastEngine
 from snnc.backends.onnx import AnnRunner
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.estimate import Gaussian, Largest, PerChannel, estimate
@@ -30,7 +31,8 @@ class CompileContext:
 
     ``calibration`` holds one array per input in the user's layout, None without data; ``saved`` the
     statistics of an earlier compilation. ``statistics`` collects those of this one, ``reduced`` the
-    reducers of the ANN's activations; contexts on the same data may share it.
+    reducers of the ANN's activations; contexts on the same data may share it. ``engine`` runs integer
+    networks: what it has prepared for one serves the next.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class CompileContext:
         self.calibration = calibration
         self.max_memory = max_memory
         self.threads = threads
+        self.engine = FastEngine(threads, max_memory)
         self.input_range = input_range
         self.statistics: dict[str, Any] = {}
         self.reduced: dict[tuple[str, str], dict[int, Any]] = {}
@@ -125,7 +128,7 @@ class CompileContext:
                 remedy="begin the pipeline with the ONNX model",
             )
         few = {name: np.asarray(x[:samples]) for name, x in self.calibration.items()}
-        return tune(network, self.imported, few, adjust, self.threads)
+        return tune(network, self.imported, few, adjust, self.engine)
 
     def input_extremes(self, name: str) -> Extremes | None:
         """What the calibration data of an input span, or the range that it was declared to have."""

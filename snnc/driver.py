@@ -15,7 +15,7 @@ from snnc import artifact, data, files, spec
 from snnc.compiled import Array, CompiledNetwork, Normalisation, named_arrays
 from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.emission import Emission, emit, network_costs, population_names
-from snnc.evaluation import make_engine, processors
+from snnc.evaluation import processors
 from snnc.ir.network import Network
 from snnc.measure import SAMPLES, Measurement, measure
 from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
@@ -23,11 +23,11 @@ from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
 if TYPE_CHECKING:
     import onnx
 
-    from snnc.backends.base import Activity, Backend, Engine
+    from snnc.backends.base import Activity, Backend
     from snnc.events import Events
     from snnc.frontend import Imported
     from snnc.passes.base import Pass
-    from snnc.pipeline import PassRecord, Pipeline, PipelineResult
+    from snnc.pipeline import CompileContext, PassRecord, Pipeline, PipelineResult
 
     Model = str | os.PathLike[str] | bytes | onnx.ModelProto
     Observer = Callable[[int, Pass | None, Network], None]
@@ -108,7 +108,7 @@ def compile_model(
     saved = read_statistics(statistics)
     imported = import_model(model, request, diagnostics)
     samples = load_calibration(calibration, imported.network, diagnostics, request)
-    result, kept = _run(imported.network, passes, samples, saved, request, diagnostics, observe)
+    result, context = _run(imported.network, passes, samples, saved, request, diagnostics, observe)
     if result.network.level == "ann":
         raise CompileError.of(
             "SNNC0155",
@@ -117,12 +117,12 @@ def compile_model(
         )
     rows = _spread(samples)
     anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
-    measured = measure(anns, result.network, rows, _engine(request)) if rows else None
+    measured = measure(anns, result.network, rows, context.engine) if rows else None
     emission = _emit(result.network, backends, _activity(result.network, rows, measured))
     return CompiledNetwork(
         network=result.network,
         source=imported.content if request.keep_source and imported.proto else None,
-        statistics=kept,
+        statistics=dict(context.statistics),
         record=_record(request, passes, backends, result.records, imported.content, samples, saved),
         report_data=_report(result.network, result.records, measured, emission),
         emitted=emission.files,
@@ -160,8 +160,8 @@ def _run(
     request: Request,
     diagnostics: Diagnostics,
     observe: Observer | None,
-) -> tuple[PipelineResult, dict[str, Any]]:
-    """What the pipeline makes of a network, and the statistics that it used."""
+) -> tuple[PipelineResult, CompileContext]:
+    """What the pipeline makes of a network, and what its passes were given and left behind."""
     from snnc import pipeline
 
     context = pipeline.CompileContext(
@@ -170,7 +170,7 @@ def _run(
     result = pipeline.run(
         network, passes, context, probe=request.probe, observe=observe, stop_after=request.stop_after
     )
-    return result, dict(context.statistics)
+    return result, context
 
 
 def with_preset(request: Request, model: Model) -> Request:
@@ -313,10 +313,6 @@ def _spread(samples: Mapping[str, Array] | None) -> dict[str, Array]:
     total = len(next(iter(samples.values())))
     rows = np.unique(np.linspace(0, total - 1, min(SAMPLES, total)).astype(int))
     return {name: np.asarray(x[rows]) for name, x in samples.items()}
-
-
-def _engine(request: Request) -> Engine:
-    return make_engine("fast", request.max_memory, request.threads)
 
 
 def _activity(network: Network, rows: Mapping[str, Array], measured: Measurement | None) -> Activity:

@@ -95,7 +95,7 @@ def run(
     refuse_too_large(network, probe, context.max_memory)
     inputs = probe_inputs(network, context, probe)
     refuse_overflow(network, inputs)
-    prover = Prover(inputs, context.max_memory)
+    prover = Prover(inputs, context.max_memory, context.engine)
     records: list[PassRecord] = []
     ann = network
     if observe:

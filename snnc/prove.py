@@ -64,9 +64,15 @@ class Proof:
 class Prover:
     """Holds the probe samples; every network is run on them once and the run is kept."""
 
-    def __init__(self, inputs: Mapping[str, Array], max_memory: int = 2 << 30) -> None:
-        """``inputs`` are in the user's layout with a batch axis; ``max_memory`` is in bytes."""
+    def __init__(
+        self, inputs: Mapping[str, Array], max_memory: int = 2 << 30, engine: FastEngine | None = None
+    ) -> None:
+        """``inputs`` are in the user's layout with a batch axis; ``max_memory`` is in bytes.
+
+        ``engine`` runs whole integer networks where a loss is measured and nothing is judged.
+        """
         self.inputs, self._memory = inputs, max_memory
+        self._engine = engine or FastEngine(max_memory=max_memory)
         self._traces: dict[int, tuple[Network, Trace]] = {}
 
     def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
@@ -217,7 +223,7 @@ class Prover:
         return {name: x[:, -1] for name, x in decode(short, self._trace(network)).items()}
 
     def _last_answers(self, network: Network) -> dict[str, Floats]:
-        trace = FastEngine(max_memory=self._memory).simulate(network, self._given(network))
+        trace = self._engine.simulate(network, self._given(network))
         return {name: x[:, -1] for name, x in decode(network, trace).items()}
 
     def _trace(self, network: Network) -> Trace:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.fast.engine import CurrentsAt, FastEngine, sample_bytes
+from snnc.backends.fast.engine import CurrentsAt, FastEngine, count_spikes, sample_bytes
 from snnc.backends.onnx import AnnRunner
-from snnc.backends.reference.fire import fire, integrate_then_fire, over_time, read_out, total_bias
+from snnc.backends.reference.fire import integrate_then_fire, over_time, read_out, total_bias
 from snnc.fixedpoint import Floats, Ints, align
 from snnc.ir.constants import Constant
 from snnc.ir.context import Adjust, Drive
@@ -27,34 +28,43 @@ NEURONS = 1024
 """About so many neurons of a population are looked at."""
 
 _BATCH = 16
+_TOGETHER = 8
+"""So many samples of a population fire in one thread before it takes the next."""
 
 Array = npt.NDArray[np.generic]
 
 
 def tune(
-    network: Network, ann: Network, inputs: Mapping[str, Array], adjust: Adjust, threads: int = 1
+    network: Network,
+    ann: Network,
+    inputs: Mapping[str, Array],
+    adjust: Adjust,
+    engine: FastEngine,
 ) -> Network:
     """An int-level network with its populations and readouts adjusted on ``inputs``, in order.
 
     ``inputs`` are in the user's layout. A population that stands for no tensor of ``ann`` stays as it is.
     """
-    engine = FastEngine(threads)
     most = max(1, SPIKE_BYTES // sample_bytes(network))
     inputs = {name: x[:most] for name, x in inputs.items()}
     seen = {n: _positions(network.type(n).shape) for n in network.of(IfNeuron, Readout)}
-    expected = _expected(network, ann, inputs, seen, threads)
+    expected = _expected(network, ann, inputs, seen, engine.threads)
 
     def adjusted(node: int, currents: CurrentsAt) -> IfNeuron | Readout:
         op = network.op(node)
         assert isinstance(op, IfNeuron | Readout)
         if node not in expected:
             return op
-        current = np.asarray(currents(seen[node]), np.int64)
-        respond = _responder(network, node, current, seen[node])
-        arriving = current + _bias(network, _at(op, seen[node]), current.shape[2:])
-        return adjust(node, Drive(arriving, _expressible(op, expected[node]), respond))
+        z = currents(seen[node])[..., None, :]
+        respond = _responder(network, z, seen[node], pool)
 
-    return engine.adjusted(network, inputs, adjusted)
+        def arrive() -> Ints:
+            return (z.astype(np.int64) + _bias(network, _at(op, seen[node]), z.shape[2:]))[..., 0, :]
+
+        return adjust(node, Drive(arrive, _expressible(op, expected[node]), respond))
+
+    with ThreadPoolExecutor(engine.threads) as pool:
+        return engine.adjusted(network, inputs, adjusted)
 
 
 def _positions(shape: tuple[int, ...]) -> Ints:
@@ -96,36 +106,41 @@ def _expressible(op: IfNeuron | Readout, activation: Floats) -> Floats:
 
 
 def _bias(network: Network, op: IfNeuron | Readout, shape: tuple[int, ...]) -> Ints:
-    """The op's own bias, [T or 1, C, P] under ``rate``, else its sum over the run, [1, C, P]."""
+    """The op's own bias, [T or 1, *shape] under ``rate``, else its sum over the run, [1, *shape]."""
     assert network.steps is not None
     if network.schedule == "rate":
-        return over_time(op.bias, (*shape, 1), network.steps)[..., 0]
-    return total_bias(op.bias, (*shape, 1), network.full_count)[None, ..., 0]
+        return over_time(op.bias, shape, network.steps)
+    return total_bias(op.bias, shape, network.full_count)[None]
 
 
 def _responder(
-    network: Network, node: int, current: Ints, positions: Ints
+    network: Network, z: Ints, positions: Ints, pool: ThreadPoolExecutor
 ) -> Callable[[IfNeuron | Readout], Floats]:
-    """What an op in the place of ``node`` makes of a current [N, S, C, P]; see ``Drive``."""
-    z = current[..., None]
+    """What ops make of a current [N, S, C, 1, P]; see ``Drive``."""
 
     def respond(op: IfNeuron | Readout) -> Floats:
         op = _at(op, positions)
         if isinstance(op, Readout):
-            return np.asarray(read_out(op, z, network)[:, -1, ..., 0] * (op.unit / network.full_count))
-        if network.schedule == "rate":
-            counts = fire(op, z)[0].sum(axis=1, dtype=np.int64)
-        else:
-            counts = integrate_then_fire(op, z[:, 0], network.full_count)[0]
-        return np.asarray(counts[..., 0] * align(op.unit.array, counts[0, ..., 0]) / network.full_count)
+            membrane = read_out(op, z.astype(np.int64), network)[:, -1]
+            return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
+        counts = _counts(network, op, z, pool)[..., 0, :]
+        return np.asarray(counts * align(op.unit.array, counts[0]) / network.full_count)
 
     return respond
 
 
+def _counts(network: Network, op: IfNeuron, z: Ints, pool: ThreadPoolExecutor) -> Ints:
+    """The counts [N, *shape] of a population that receives z [N, S, *shape]."""
+    if network.schedule != "rate":
+        return integrate_then_fire(op, z[:, 0].astype(np.int64), network.full_count)[0]
+    pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
+    return np.concatenate(list(pool.map(lambda piece: count_spikes(network, op, piece), pieces)))
+
+
 def _at(op: IfNeuron | Readout, positions: Ints) -> IfNeuron | Readout:
-    """The op at those positions of each channel: a bias for each neuron becomes [(T,) C, P, 1]."""
+    """The op at those positions of each channel: a bias for each neuron becomes [(T,) C, 1, P]."""
     bias = op.bias.array
     if bias.ndim < 3:
         return op
     lead = bias.shape[: 2 if has_time(bias) else 1]
-    return op.replace(bias=Constant(bias.reshape(*lead, -1)[..., positions, None]))
+    return op.replace(bias=Constant(bias.reshape(*lead, -1)[..., None, positions]))

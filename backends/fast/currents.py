@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from snnc.backends.fast.part import Part, joined_range, parts_of
 from snnc.backends.reference.drive import Clock
 from snnc.backends.reference.kernels import weigh
 from snnc.ir.network import Network
+from snnc.ir.types import Shape
 
 Array = npt.NDArray[Any]
 
@@ -26,24 +27,37 @@ BLOCK_BYTES = 1 << 19
 class Currents:
     """What flows into a population: a drive for each part that has a time axis, and constant parts."""
 
-    def __init__(self, network: Network, node: int, clock: Clock, timed: set[int]) -> None:
-        """Raises CompileError (SNNC0130) at the first run if a sum needs more than 63 bits."""
-        self.clock, self.shape = clock, network.type(node).shape
-        parts = parts_of(network, node, clock, timed)
-        self._timed = [(source, part) for source, part in parts if part.timed]
+    def __init__(self, clock: Clock, shape: Shape, parts: Sequence[tuple[int, Part]]) -> None:
+        """``parts``, each with the node that it weighs, flow into a population of that shape.
+
+        Raises CompileError (SNNC0130) at the first run if a sum needs more than 63 bits.
+        """
+        self.clock, self.shape = clock, shape
+        self.timed = [(source, part) for source, part in parts if part.timed]
         self._still = [(source, part) for source, part in parts if not part.timed]
-        reaching = [(Window.of(part.op), part.pooled().shape) for _, part in self._timed]
+        reaching = [(Window.of(part.op), part.pooled().shape) for _, part in self.timed]
         self.grid = Grid.around(self.shape, reaching)
-        self.unit = min((part.op.shift for _, part in self._timed), default=0)
-        low, high = joined_range([part for _, part in self._timed], self.unit)
+        self.unit = min((part.op.shift for _, part in self.timed), default=0)
+        low, high = joined_range([part for _, part in self.timed], self.unit)
         self.dtype = np.dtype(_narrowest(low, high))
-        self.drives = [Quickest(functools.partial(self._candidates, part)) for _, part in self._timed]
+        self.drives = [Quickest(functools.partial(self._candidates, part)) for _, part in self.timed]
         self.sources = tuple(dict.fromkeys(source for source, _ in parts))
         still_low, still_high = joined_range([part for _, part in self._still], 0)
         # a register may round up by half its unit
         rounding = sum(part.op.register_limit and 1 << part.op.register_exponent for _, part in self._still)
         still = max(-still_low, still_high) + rounding
         self.largest = (max(-low, high) << self.unit) + clock.gain * still
+
+    @classmethod
+    def of(cls, network: Network, node: int, clock: Clock, timed: set[int]) -> Currents:
+        """What flows into a population or readout; ``timed`` are the nodes not constant in time."""
+        return cls(clock, network.type(node).shape, parts_of(network, node, clock, timed))
+
+    def adopt(self, other: Currents) -> None:
+        """Take over the drives of another network's layer where they are the same."""
+        alike = (self.grid, self.dtype, self.unit) == (other.grid, other.dtype, other.unit)
+        if alike and self.timed == other.timed:
+            self.drives = other.drives
 
     def _candidates(self, part: Part) -> Iterator[Drive]:
         return candidates(part, self.grid, self.dtype, self.unit)
@@ -65,7 +79,7 @@ class Currents:
     def operands(self, signals: Mapping[int, Array]) -> list[Array]:
         """The timed operands, contiguous [N, S, H, W, C], in single bytes where these hold them."""
         found = []
-        for source, part in self._timed:
+        for source, part in self.timed:
             x = signals[source]
             narrow = part.peak <= np.iinfo(np.int8).max
             found.append(channel_last(x.astype(np.int8, copy=False) if narrow else x, part.shape))

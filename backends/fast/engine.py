@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 CurrentsAt = Callable[[Array], Array]
-"""Z of a population about to run at flat positions [P] of each channel, int64 [N, S, C, P]."""
+"""Z of a population about to run at flat positions [P] of each channel, integers [N, S, C, P]."""
 
 Adjust = Callable[[int, CurrentsAt], IfNeuron | Readout]
 """The op that a population or readout is to run with, given its node and its currents."""
@@ -52,7 +52,8 @@ class FastEngine:
         """Run all T steps; see :class:`snnc.backends.base.Engine`."""
         with self._preparing:
             if self._prepared is None or self._prepared.fingerprint != network.fingerprint():
-                self._prepared = _Prepared(network)
+                before = self._prepared
+                self._prepared = _Prepared(network, before.plan if before else None)
             way = self._prepared.way(record)
         if way is None:
             return ReferenceEngine(self.max_memory).simulate(network, inputs, record=record)
@@ -71,6 +72,7 @@ class FastEngine:
         All samples run at once, layer by layer: memory grows with them (:func:`sample_bytes`).
         """
         assert _pullable(network), "only integer networks in projection form are adjusted"
+        from snnc.backends.fast.glimpse import Glimpse
         from snnc.backends.fast.run import Plan, Run
 
         plan, encoded = Plan(network.copy()), encode_inputs(network, inputs)
@@ -83,18 +85,24 @@ class FastEngine:
                 if node in plan.currents:
 
                     def at(positions: Array, node: int = node) -> Array:
-                        return np.concatenate(list(pool.map(lambda run: run.seen(node, positions), runs)))
+                        glimpse = Glimpse(plan.currents[node], positions)
+                        parts = list(pool.map(lambda run: run.seen(node, glimpse), runs))
+                        return np.concatenate(parts).swapaxes(2, 3)
 
                     plan.replace(node, adjust(node, at))
                 list(pool.map(lambda run, node=node: run.advance(node), runs))
-        return plan.network
+        with self._preparing:
+            self._prepared = _Prepared(plan.network, plan)
+        return plan.network.copy()
 
 
 class _Prepared:
     """What is prepared for a network, each part when it is first needed: numba takes its time to load."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, plan: Plan | None) -> None:
+        """``plan`` is of this network, or of another whose layers it may share."""
         self.network, self.fingerprint = network.copy(), network.fingerprint()
+        self.plan = plan
         self._pullable = _pullable(network)
 
     def way(self, record: bool) -> OnePass | Plan | None:
@@ -102,14 +110,16 @@ class _Prepared:
         if not self._pullable:
             return None
         if record or self.network.schedule == "rate":
-            return self._plan
-        return self._one_pass or self._plan
+            return self._layers
+        return self._one_pass or self._layers
 
     @functools.cached_property
-    def _plan(self) -> Plan:
+    def _layers(self) -> Plan:
         from snnc.backends.fast.run import Plan
 
-        return Plan(self.network)
+        if self.plan is None or self.plan.network.fingerprint() != self.fingerprint:
+            self.plan = Plan(self.network, self.plan)
+        return self.plan
 
     @functools.cached_property
     def _one_pass(self) -> OnePass | None:
@@ -120,6 +130,13 @@ class _Prepared:
             return OnePass(self.network)
         except UnprovedError:
             return None
+
+
+def count_spikes(network: Network, op: IfNeuron, z: Array) -> Array:
+    """The counts [N, C, H, W] of a population that receives z [N, T, C, H, W] under ``rate``."""
+    from snnc.backends.fast.fire import count_spikes
+
+    return count_spikes(network, op, z)
 
 
 def sample_bytes(network: Network) -> int:

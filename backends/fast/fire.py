@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from snnc import fixedpoint
 from snnc.backends.fast import kernels
-from snnc.backends.fast.layout import channel_last
+from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.reference.fire import over_time, total_bias
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron
@@ -40,10 +40,12 @@ class Rule:
     limit: int
 
     @classmethod
-    def of(cls, network: Network, node: int, largest: int, unit: int) -> Rule:
-        """int32 if no membrane can leave it, with |Z| ≤ ``largest`` at every entry."""
-        op, shape, steps = network.op(node), network.type(node).shape, network.steps
-        assert isinstance(op, IfNeuron)
+    def of(cls, network: Network, op: IfNeuron, shape: Shape, largest: int, unit: int) -> Rule:
+        """int32 if no membrane can leave it, with |Z| ≤ ``largest`` at every entry.
+
+        ``op`` is a population of that shape in ``network``, or what might stand in its place.
+        """
+        steps = network.steps
         assert steps is not None
         bias, threshold = (over_time(p, shape, steps) for p in (op.bias, op.threshold))
         start = over_time(op.v_init, shape, 1)
@@ -116,6 +118,23 @@ class Rule:
             number(-full if self.op.negative else 0),
             number(full),
         )
+
+
+def count_spikes(network: Network, op: IfNeuron, z: Array) -> Array:
+    """The counts, int32 [N, C, H, W], of a population that receives z [N, T, C, H, W] under ``rate``."""
+    samples, steps, *shape = z.shape
+    height, width, channels = image(tuple(shape))
+    largest = max(int(z.max(initial=0)), -int(z.min(initial=0)))
+    rule = Rule.of(network, op, tuple(shape), largest, 0)
+    rows = channel_last(z, tuple(shape)).reshape(samples, -1)
+    row = width * channels
+    counts = np.zeros((samples, height, row), np.int32)
+    spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
+    still = np.zeros((1, row), rule.start.dtype)
+    for current, count in zip(rows, counts, strict=True):
+        frame = (0, height * row, row)
+        rule.advance(current, frame, still, 0, (rule.rest(height), count), (spikes, kept))
+    return channel_first(counts, tuple(shape))
 
 
 def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:

@@ -7,7 +7,8 @@ stands but by the population that it feeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from snnc.backends.fast import kernels
 from snnc.backends.fast.currents import Currents
 from snnc.backends.fast.drive import Workspace
 from snnc.backends.fast.fire import Rule
+from snnc.backends.fast.glimpse import Glimpse
 from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.fast.part import timed_nodes
 from snnc.backends.fast.pool import max_pool, narrow, sum_pool
@@ -37,20 +39,25 @@ CACHE_BYTES = 1 << 24
 class Plan:
     """What is prepared for a network, whatever its inputs."""
 
-    def __init__(self, network: Network) -> None:
-        """Arranges weights and parameters; raises CompileError for what the schedule does not have."""
+    def __init__(self, network: Network, other: Plan | None = None) -> None:
+        """Arranges weights and parameters; raises CompileError for what the schedule does not have.
+
+        What is the same in the plan of another network, often one before a pass, is shared with it.
+        """
         self.network = network
         self.clock = Clock.of(network)
         timed = timed_nodes(network)
         self.currents: dict[int, Currents] = {}
         self.rules: dict[int, Rule] = {}
         for node in network.of(IfNeuron, Readout):
-            flow = self.currents[node] = Currents(network, node, self.clock, timed)
+            flow = self.currents[node] = Currents.of(network, node, self.clock, timed)
+            if other is not None and node in other.currents:
+                flow.adopt(other.currents[node])
             op = network.op(node)
             if isinstance(op, IfNeuron):
                 if not self.clock.delays:
                     refuse_variants(op)
-                self.rules[node] = Rule.of(network, node, flow.largest, flow.unit)
+                self.rules[node] = self._rule(node, op)
         self.last = last_uses(network, self.reads)
         self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
         self.batch = CACHE_BYTES // self.sample_bytes
@@ -63,9 +70,11 @@ class Plan:
         """Put another op in the place of a population or readout."""
         self.network.set(node, op)
         if isinstance(op, IfNeuron):
-            self.rules[node] = Rule.of(
-                self.network, node, self.currents[node].largest, self.currents[node].unit
-            )
+            self.rules[node] = self._rule(node, op)
+
+    def _rule(self, node: int, op: IfNeuron) -> Rule:
+        flow = self.currents[node]
+        return Rule.of(self.network, op, flow.shape, flow.largest, flow.unit)
 
     def reads(self, node: int) -> Collection[int]:
         """The nodes whose values are needed at this one: populations pull through weighted ops."""
@@ -227,27 +236,25 @@ class Run:
         self.signals[node] = Signal(codes[:, None], True)
 
     def _whole_current(self, node: int) -> Array:
-        """Z of all samples and entries of the time axis, int64 [N, S, …]."""
-        return channel_first(self._current(node, lambda rows: rows), self.network.type(node).shape, 2)
+        """Z of all samples and entries of the time axis, integers [N, S, …]."""
+        shape = self.network.type(node).shape
+        everywhere = Glimpse(self.plan.currents[node], np.arange(math.prod(shape[1:])))
+        return channel_first(self.seen(node, everywhere), shape, 2)
 
-    def seen(self, node: int, positions: Array) -> Array:
-        """Z of a population about to run at flat ``positions`` [P] of each channel, int64 [N, S, C, P]."""
-        channels = self.network.type(node).shape[0]
-        return self._current(
-            node, lambda rows: rows.reshape(*rows.shape[:-2], -1, channels)[..., positions, :]
-        ).swapaxes(2, 3)
-
-    def _current(self, node: int, part: Callable[[Array], Array]) -> Array:
-        """Some part of Z [N, S, H, W·C], int64 with the axes N and S before those of the part."""
-        flow, operands, still = self._prepared(node)
-        still = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
-        steady = part(still)[:, None].astype(np.int64)
-        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), np.int64)
-        whole[:] = steady
+    def seen(self, node: int, glimpse: Glimpse) -> Array:
+        """Z of a population about to run, at the positions of ``glimpse``, integers [N, S, P, C]."""
+        whole, operands, still = self._prepared(node)
+        steady = np.broadcast_to(still, (len(still), whole.grid.height, whole.row))
+        steady = steady.reshape(len(still), 1, -1, glimpse.channels)[:, :, glimpse.positions]
+        kind = np.int32 if whole.largest <= np.iinfo(np.int32).max else np.int64
+        seen: npt.NDArray[np.int32 | np.int64]
+        seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), kind)
+        seen[:] = steady
         if operands:
+            flow = glimpse.flow
+            glimpse.settle(operands, self.workspace)
             for index in self._blocks(flow):
-                block = [x[index] for x in operands]
-                z = flow.grid.interior(flow.fill(block, self.workspace), len(block[0]))
-                rows = part(z.reshape(len(z), flow.grid.height, flow.row))
-                whole[index] += rows.astype(np.int64) << flow.unit
-        return whole
+                block = glimpse.operands([x[index] for x in operands], self.workspace)
+                z = glimpse.interior(flow.fill(block, self.workspace), len(block[0]))
+                seen[index] += np.left_shift(z.astype(kind), flow.unit)
+        return seen

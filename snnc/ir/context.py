@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -29,14 +30,20 @@ class Drive:
     """What reaches a population or readout on N calibration samples, at P positions of each channel.
 
     ``current`` is Z(t) + b(t), int64 [N, S, C, P], b being the op's own bias: of every step under ``rate``
-    (S = T), else summed over the run (S = 1). ``expected`` [N, C, P] is the ANN's activation, clipped to
-    what the population can express; ``respond(op)`` is what ``op`` makes of the current in the same
-    units: λ·n/N of a population, V·unit/N of a readout.
+    (S = T), else summed over the run (S = 1); it is added up by ``arrive`` when it is first asked for.
+    ``expected`` [N, C, P] is the ANN's activation, clipped to what the population can express;
+    ``respond(op)`` is what ``op`` makes of the current in the same units: λ·n/N of a population, V·unit/N
+    of a readout.
     """
 
-    current: npt.NDArray[np.int64]
+    arrive: Callable[[], npt.NDArray[np.int64]]
     expected: npt.NDArray[np.float64]
     respond: Callable[[IfNeuron | Readout], npt.NDArray[np.float64]]
+
+    @functools.cached_property
+    def current(self) -> npt.NDArray[np.int64]:
+        """Z(t) + b(t)."""
+        return self.arrive()
 
 
 Adjust = Callable[[int, Drive], IfNeuron | Readout]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,8 @@ from integer_networks import Builder
 from pass_tools import ANN_PASSES, context, run, run_if_spiking
 from random_networks import ann_networks, samples
 
-from snnc.backends.fast.engine import FastEngine
+from snnc.backends.fast.engine import FastEngine, count_spikes
+from snnc.backends.reference.fire import fire
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import align
 from snnc.ir.network import Network
@@ -54,6 +57,27 @@ def test_a_drive_shows_what_the_population_says_and_what_the_ann_says(ann, spiki
 
     assert known.tune(network, check, 4) == network
     assert seen == list(network.of(IfNeuron, Readout))
+
+
+@SOME
+@given(ann_networks(), SCHEDULES, st.integers(1, 3))
+def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann, spikify, apart):
+    network, known = quantized(ann, spikify)
+    looked_at = []
+
+    def check(node, currents):
+        op, shape = network.op(node), network.type(node).shape
+        whole = currents(np.arange(math.prod(shape[1:])))
+        few = np.arange(0, whole.shape[3], apart)
+        assert np.array_equal(currents(few), whole[..., few])
+        if isinstance(op, IfNeuron) and network.schedule == "rate":
+            z = whole.reshape(*whole.shape[:2], *(shape if len(shape) == 3 else (*shape, 1, 1)))
+            assert np.array_equal(count_spikes(network, op, z), fire(op, z.astype(np.int64))[0].sum(axis=1))
+        looked_at.append(node)
+        return op
+
+    assert FastEngine(threads=2).adjusted(network, known.calibration, check) == network
+    assert looked_at == list(network.of(IfNeuron, Readout))
 
 
 @SOME

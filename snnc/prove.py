@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.reference.engine import ReferenceEngine, open_loop
 from snnc.backends.reference.evaluate import evaluate
-from snnc.backends.reference.fire import total_bias
+from snnc.backends.reference.fire import fire, integrate_then_fire, total_bias
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -43,6 +44,9 @@ EXCUSED_LEAST = 16
 """So many ties are excused of a network whose share would be less: of 4,000 spikes, not even one."""
 
 PROBE_STEPS = 32
+FEWEST_STEPS = 16
+PROBE_MACS = 1 << 32
+"""A run takes no more multiply-accumulates, or else FEWEST_STEPS."""
 TRACE_BYTES = 24
 """What the trace of one neuron takes per step: spike, membrane, and what is computed with them."""
 
@@ -74,6 +78,7 @@ class Prover:
         self.inputs, self._memory = inputs, max_memory
         self._engine = engine or FastEngine(max_memory=max_memory)
         self._traces: dict[int, tuple[Network, Trace]] = {}
+        self._outputs: tuple[Network, dict[str, Array]] | None = None
 
     def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
         """Check ``promise`` of a pass that made ``new`` from ``old``."""
@@ -89,10 +94,16 @@ class Prover:
 
     def _same_function(self, old: Network, new: Network) -> Proof:
         """Outputs agree within 1e-5 of their range, as real functions in float64."""
-        error = self._difference(outputs(old, self.inputs), outputs(new, self.inputs))
+        error = self._difference(self._function(old), self._function(new))
         held = error <= FUNCTION_TOLERANCE
         fault = "" if held else f"outputs differ by {error:.2g} of their range"
         return Proof(held, {"relative_error": error}, fault)
+
+    def _function(self, network: Network) -> dict[str, Array]:
+        """The outputs as real functions. The last are kept: the next pass begins with that network."""
+        if self._outputs is None or self._outputs[0] is not network:
+            self._outputs = network, outputs(network, self.inputs)
+        return self._outputs[1]
 
     def _difference(self, a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
         if a.keys() != b.keys() or any(a[k].shape != b[k].shape for k in a):
@@ -102,7 +113,7 @@ class Prover:
 
     def _clipped_rates(self, old: Network, new: Network) -> Proof:
         """The transfer function is the ANN with ReLUs clipped at λ; constant currents give its counts."""
-        error = self._difference(outputs(clipped(old, new), self.inputs), outputs(new, self.inputs))
+        error = self._difference(outputs(clipped(old, new), self.inputs), self._function(new))
         deviation = self._count_deviation(new)
         held = error <= FUNCTION_TOLERANCE and deviation <= 1 + 1e-6
         fault = ""
@@ -125,20 +136,20 @@ class Prover:
 
     def _count_deviation(self, network: Network) -> float:
         """The largest |n − N·clip(z/θ)| of populations that constant currents drive, in spikes."""
-        constant = _constant(network)
-        nodes = [n for n in network.of(IfNeuron) if network.operands(n)[0] in constant]
-        if not nodes:
-            return 0.0
-        taps = [network.operands(n)[0] for n in nodes]
-        currents = evaluate(network, self.inputs, taps)
-        trace, full = self._trace(network), shortened(network, self._steps(network)).full_count
-        worst = 0.0
-        for node, tap in zip(nodes, taps, strict=True):
-            op = network.op(node)
+        short = shortened(network, self._steps(network))
+        constant, full, worst = _constant(short), short.full_count, 0.0
+        nodes = {n: short.operands(n)[0] for n in short.of(IfNeuron) if short.operands(n)[0] in constant}
+        currents = evaluate(short, self.inputs, list(nodes.values()))
+        for node, tap in nodes.items():
+            op, z = short.op(node), currents[tap]
             assert isinstance(op, IfNeuron)
-            rate = currents[tap] / align(op.threshold.array, currents[tap][0])
+            if short.schedule == "rate":
+                counts = fire(op, np.repeat(z[:, None], full, axis=1))[0].sum(axis=1, dtype=np.int64)
+            else:
+                counts = integrate_then_fire(op, z * full, full)[0]
+            rate = z / align(op.threshold.array, z[0])
             expected = full * np.clip(rate, -1.0 if op.negative else 0.0, 1.0)
-            worst = max(worst, float(np.abs(trace.counts[node] - expected).max()))
+            worst = max(worst, float(np.abs(counts - expected).max()))
         return worst
 
     def _same_spikes(self, old: Network, new: Network) -> Proof:
@@ -163,7 +174,7 @@ class Prover:
 
     def _open_loop(self, old: Network, new: Network) -> Proof:
         """Each population of ``new``, fed the spikes of ``old``, fires as in ``old`` at every step."""
-        trace = self._trace(old)
+        trace = self._trace(old, record=True)
         pairs = list(zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=False))
         if len(list(old.of(IfNeuron, MaxGate))) != len(list(new.of(IfNeuron, MaxGate))):
             return Proof(False, {}, "the number of populations changed")
@@ -218,7 +229,7 @@ class Prover:
 
     def _answers(self, network: Network) -> dict[str, Floats]:
         if network.level == "ann":
-            return outputs(network, self.inputs)
+            return self._function(network)
         short = shortened(network, self._steps(network))
         return {name: x[:, -1] for name, x in decode(short, self._trace(network)).items()}
 
@@ -226,13 +237,14 @@ class Prover:
         trace = self._engine.simulate(network, self._given(network))
         return {name: x[:, -1] for name, x in decode(network, trace).items()}
 
-    def _trace(self, network: Network) -> Trace:
-        key = id(network)
-        if key not in self._traces:
+    def _trace(self, network: Network, *, record: bool = False) -> Trace:
+        """Integers and codes are compared by their counts: spikes are recorded only under ``rate``."""
+        key, record = id(network), record and network.schedule == "rate"
+        if key not in self._traces or (record and not self._traces[key][1].spikes):
             short = shortened(network, self._steps(network))
-            record = network.level == "snn" and network.schedule == "rate"
             trace = ReferenceEngine(self._memory).simulate(short, self._given(network), record=record)
             # only the last two networks are ever compared
+            self._traces.pop(key, None)
             self._traces = dict(list(self._traces.items())[-1:])
             self._traces[key] = (network, trace)
         return self._traces[key][1]
@@ -245,7 +257,8 @@ class Prover:
         samples = len(next(iter(self.inputs.values())))
         neurons = sum(network.type(n).size for n in network.of(IfNeuron, MaxGate))
         fit = self._memory // 2 // (2 * TRACE_BYTES * samples * max(neurons, 1))
-        return max(1, min(network.steps, PROBE_STEPS, fit))
+        quick = PROBE_MACS // (samples * max(_multiplications(network), 1))
+        return max(1, min(network.steps, PROBE_STEPS, fit, max(quick, FEWEST_STEPS)))
 
 
 def output_names(network: Network) -> list[str]:
@@ -317,6 +330,16 @@ def shortened(network: Network, steps: int) -> Network:
                 op = op.replace(**{name: Constant(constant.array[:steps])})
         result.set(node, op)
     return result
+
+
+def _multiplications(network: Network) -> int:
+    """How many a step takes."""
+    count = 0
+    for node in network.of(Weighted):
+        op = network.op(node)
+        assert isinstance(op, Weighted)
+        count += math.prod(op.weight.shape[1:]) * network.type(node).size
+    return count
 
 
 def _constant(network: Network) -> set[int]:

@@ -58,6 +58,8 @@ def evaluate(
         values[node] = count * (op.amplitude / network.full_count)
     last = {source: node for node in network.nodes for source in network.operands(node)}
     for node in network.nodes:
+        if wanted <= values.keys():
+            break
         if node not in values and not isinstance(network.op(node), Output):
             values[node] = _value(network, node, [values[s] for s in network.operands(node)])
         for source in set(network.operands(node)):

@@ -18,7 +18,8 @@ from snnc.ir.ops import Conv2d, Dense, Scale, Weighted
 
 Array = npt.NDArray[Any]
 
-_COLUMN_BYTES = 1 << 25
+_COLUMN_BYTES = 1 << 22
+"""Windows that are multiplied together: they stay in the last cache."""
 
 
 def sum_bound(op: Weighted, peak: int) -> int:

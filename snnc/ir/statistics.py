@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.float64]
 SMALLEST_TOP = 2.0**-100
 """What lies below counts as one bin."""
 
+_BLOCK = 1 << 16
+
 
 class Reducer(Protocol):
     """Takes batches [N, C, …] one after the other.
@@ -73,18 +75,27 @@ class Histogram:
         return self._counts
 
     def update(self, batch: Array) -> None:
-        """Account for a batch [N, C, …]."""
-        rows = np.abs(self._rows(batch))
-        peak = rows.max(axis=1)
+        """Account for a batch [N, C, …], in blocks of samples that stay in cache."""
+        values = batch.reshape(len(batch), batch.shape[1] if self.per_channel else 1, -1)
         if self._counts is None:
-            self._counts = np.zeros((rows.shape[0], self.bins), np.int64)
-            self.maximum = np.zeros(rows.shape[0])
+            self._counts = np.zeros((values.shape[1], self.bins), np.int64)
+            self.maximum = np.zeros(values.shape[1])
+        # a block adds to all bins, and so has at least as many values
+        size = max(1, max(_BLOCK, self._counts.size) // values[0].size)
+        for start in range(0, len(values), size):
+            self._count(np.abs(values[start : start + size]))
+
+    def _count(self, magnitudes: Array) -> None:
+        """Account for magnitudes [N, rows, …], which are overwritten."""
+        assert self._counts is not None
+        peak = magnitudes.max(axis=(0, 2))
         self.maximum = np.maximum(self.maximum, peak)
         self._grow(float(peak.max()))
         if self.top == 0:
-            self._counts[:, 0] += rows.shape[1]
+            self._counts[:, 0] += magnitudes[:, 0].size
             return
-        index = (rows * np.float32(self.bins / self.top)).astype(np.int32)
+        magnitudes *= np.float32(self.bins / self.top)
+        index = magnitudes.astype(np.int32)
         np.minimum(index, self.bins - 1, out=index)
         index += np.arange(0, self._counts.size, self.bins, dtype=np.int32)[:, None]
         self._counts += np.bincount(index.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
@@ -110,11 +121,6 @@ class Histogram:
             best = np.where(better, limit[:, 0], best)
             least = np.where(better, error, least)
         return np.where(self.maximum > 0, best, 0.0)
-
-    def _rows(self, batch: Array) -> Array:
-        if not self.per_channel:
-            return batch.reshape(1, -1)
-        return np.ascontiguousarray(np.moveaxis(batch, 1, 0)).reshape(batch.shape[1], -1)
 
     def _grow(self, peak: float) -> None:
         assert self._counts is not None

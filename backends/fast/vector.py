@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic
 
@@ -24,6 +25,10 @@ def _instruction(function: Callable[..., Code]) -> Callable[..., Any]:
 
 _I64 = ir.IntType(64)
 _WIDE, _NARROW = 32, 16
+_OCTET = 8
+
+_COMPRESSES = get_host_cpu_features().get("avx512vbmi2", False)
+"""Elsewhere LLVM would move the elements of a compressed vector one by one."""
 
 
 class _Array:
@@ -136,13 +141,22 @@ def append_events(
         ids, operand = (_Array(context, b, signature.args[k], values[k]) for k in (0, 2))
         found = b.and_(operand.load(values[3], count), _splat(b, values[4], operand.element, count))
         mask = b.icmp_unsigned("!=", found, ir.Constant(found.type, [0] * count))
-        vector = ir.VectorType(ids.element, count)
-        numbers = b.add(ir.Constant(vector, list(range(count))), _splat(b, values[5], ids.element, count))
-        kind = ir.FunctionType(vector, [vector, mask.type, vector])
-        name = f"llvm.experimental.vector.compress.v{count}i{ids.element.width}"
-        compress = b.module.globals.get(name) or ir.Function(b.module, kind, name)
-        ids.store(b.call(compress, [numbers, mask, ir.Constant(vector, ir.Undefined)]), values[1])
-        return b.zext(b.ctpop(b.bitcast(mask, ir.IntType(count))), _I64)
+        if _COMPRESSES:
+            vector = ir.VectorType(ids.element, count)
+            numbers = b.add(ir.Constant(vector, list(range(count))), _splat(b, values[5], ids.element, count))
+            kind = ir.FunctionType(vector, [vector, mask.type, vector])
+            name = f"llvm.experimental.vector.compress.v{count}i{ids.element.width}"
+            compress = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+            ids.store(b.call(compress, [numbers, mask, ir.Constant(vector, ir.Undefined)]), values[1])
+            return b.zext(b.ctpop(b.bitcast(mask, ir.IntType(count))), _I64)
+        end, rest = values[1], b.bitcast(mask, ir.IntType(count))
+        for lane in range(0, count, _OCTET):
+            bits = b.trunc(b.lshr(rest, ir.Constant(rest.type, lane)), ir.IntType(_OCTET))
+            place = b.gep(_set_bits(b.module, ids.element), [_i64(0), b.zext(bits, _I64)])
+            first = b.add(values[5], ir.Constant(values[5].type, lane))
+            ids.store(b.add(b.load(place), _splat(b, first, ids.element, _OCTET)), end)
+            end = b.add(end, b.zext(b.ctpop(bits), _I64))
+        return b.sub(end, values[1])
 
     return types.int64(rows, end, x, site, bit, row, lanes), generate
 
@@ -155,6 +169,21 @@ def _pieces(lanes: int) -> list[tuple[int, int]]:
     """
     width = _WIDE if lanes % _WIDE == 0 else _NARROW
     return [(o, width) for o in range(0, lanes, width)]
+
+
+def _set_bits(module: Any, element: Any) -> Any:
+    """A table: for each byte, the numbers of its set bits, and then zeros."""
+    if "set_bits" in module.globals:
+        return module.globals["set_bits"]
+    vector = ir.VectorType(element, _OCTET)
+    table = []
+    for byte in range(1 << _OCTET):
+        numbers = [k for k in range(_OCTET) if byte >> k & 1]
+        table.append(ir.Constant(vector, numbers + [0] * (_OCTET - len(numbers))))
+    kind = ir.ArrayType(vector, len(table))
+    made = ir.GlobalVariable(module, kind, "set_bits")
+    made.linkage, made.global_constant, made.initializer = "internal", True, ir.Constant(kind, table)
+    return made
 
 
 def _i64(value: int) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from snnc.passes.base import Pass, Promise
 from snnc.passes.calibrate_bias import CalibrateBias
+from snnc.passes.calibrate_weights import CalibrateWeights
 from snnc.passes.correct_over_time import CorrectOverTime
 from snnc.passes.encode_input import EncodeInput
 from snnc.passes.fold_batchnorm import FoldBatchnorm
@@ -51,7 +52,8 @@ PASSES: dict[str, type[Pass]] = {
         InjectTre,
         # after inject-tre: bias and η·θ are rounded once, together
         Quantize,
-        # after quantize: what it corrects is the network that will run
+        # after quantize: what they correct is the network that will run; a bias follows from the weights
+        CalibrateWeights,
         CorrectOverTime,
         CalibrateBias,
         # last: the widths of what is emitted

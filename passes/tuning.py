@@ -6,7 +6,7 @@ they are taken again without data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,11 @@ def tuned(step: Pass, samples: int, network: Network, context: Context, find: Fi
                 result.set(node, put(op, np.asarray(found[op.source], np.float64)))
     elif context.has_data:
 
-        def adjust(node: int, drive: Drive) -> Tunable:
+        def adjust(node: int, drive: Drive) -> Mapping[int, Tunable]:
             op = tunable(network, node)
             parameters = round_up(find(op, drive))
             found[op.source] = parameters.tolist()
-            return put(op, parameters)
+            return {node: put(op, parameters)}
 
         result = context.tune(network, adjust, samples)
     else:

@@ -118,7 +118,7 @@ class CompileContext:
         )
         return found
 
-    def tune(self, network: Network, adjust: Adjust, samples: int) -> Network:
+    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int = 4) -> Network:
         """The network with its populations and readouts adjusted one after the other."""
         assert self.calibration is not None
         if self.imported is None:
@@ -128,7 +128,7 @@ class CompileContext:
                 remedy="begin the pipeline with the ONNX model",
             )
         few = {name: np.asarray(x[:samples]) for name, x in self.calibration.items()}
-        return tune(network, self.imported, few, adjust, self.engine)
+        return tune(network, self.imported, few, adjust, self.engine, positions)
 
     def input_extremes(self, name: str) -> Extremes | None:
         """What the calibration data of an input span, or the range that it was declared to have."""

@@ -5,21 +5,22 @@ Each population is seen at some positions of each channel, which is enough for s
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.fast.engine import CurrentsAt, FastEngine, count_spikes, sample_bytes
+from snnc.backends.fast.engine import Arriving, FastEngine, count_spikes, sample_bytes
 from snnc.backends.onnx import AnnRunner
 from snnc.backends.reference.fire import integrate_then_fire, over_time, read_out, total_bias
 from snnc.fixedpoint import Floats, Ints, align
 from snnc.ir.constants import Constant
 from snnc.ir.context import Adjust, Drive
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Output, Readout, has_time
+from snnc.ir.ops import IfNeuron, Op, Output, Readout, has_time
 
 SPIKE_BYTES = 1 << 28
 """The spikes alive together take no more. A constant, so that results do not depend on the machine."""
@@ -40,37 +41,46 @@ def tune(
     inputs: Mapping[str, Array],
     adjust: Adjust,
     engine: FastEngine,
+    positions: int = 4,
 ) -> Network:
     """An int-level network with its populations and readouts adjusted on ``inputs``, in order.
 
-    ``inputs`` are in the user's layout. A population that stands for no tensor of ``ann`` stays as it is.
+    ``inputs`` are in the user's layout; at least so many ``positions`` of each channel are looked at. A
+    population that stands for no tensor of ``ann`` stays as it is.
     """
     most = max(1, SPIKE_BYTES // sample_bytes(network))
     inputs = {name: x[:most] for name, x in inputs.items()}
-    seen = {n: _positions(network.type(n).shape) for n in network.of(IfNeuron, Readout)}
+    seen = {n: _positions(network.type(n).shape, positions) for n in network.of(IfNeuron, Readout)}
     expected = _expected(network, ann, inputs, seen, engine.threads)
 
-    def adjusted(node: int, currents: CurrentsAt) -> IfNeuron | Readout:
+    def adjusted(node: int, arriving: Arriving) -> Mapping[int, Op]:
         op = network.op(node)
         assert isinstance(op, IfNeuron | Readout)
         if node not in expected:
-            return op
-        z = currents(seen[node])[..., None, :]
-        respond = _responder(network, z, seen[node], pool)
+            return {}
+        where = seen[node]
+        shown = functools.cache(lambda: arriving.currents(where)[..., None, :])
 
         def arrive() -> Ints:
-            return (z.astype(np.int64) + _bias(network, _at(op, seen[node]), z.shape[2:]))[..., 0, :]
+            z = shown()
+            return (z.astype(np.int64) + _bias(network, _at(op, where), z.shape[2:]))[..., 0, :]
 
-        return adjust(node, Drive(arrive, _expressible(op, expected[node]), respond))
+        def respond(op: IfNeuron | Readout) -> Floats:
+            return _response(network, _at(op, where), shown(), pool)
+
+        def totals() -> Mapping[int, Ints]:
+            return arriving.totals(where)
+
+        return adjust(node, Drive(arrive, _expressible(op, expected[node]), respond, totals))
 
     with ThreadPoolExecutor(engine.threads) as pool:
         return engine.adjusted(network, inputs, adjusted)
 
 
-def _positions(shape: tuple[int, ...]) -> Ints:
+def _positions(shape: tuple[int, ...], least: int) -> Ints:
     """Flat positions within a channel, [P], spread at random but always the same."""
     extent = math.prod(shape[1:])
-    count = min(extent, max(4, NEURONS // shape[0]))
+    count = min(extent, max(least, NEURONS // shape[0]))
     return np.sort(np.random.default_rng(0).permutation(extent)[:count])
 
 
@@ -113,20 +123,13 @@ def _bias(network: Network, op: IfNeuron | Readout, shape: tuple[int, ...]) -> I
     return total_bias(op.bias, shape, network.full_count)[None]
 
 
-def _responder(
-    network: Network, z: Ints, positions: Ints, pool: ThreadPoolExecutor
-) -> Callable[[IfNeuron | Readout], Floats]:
-    """What ops make of a current [N, S, C, 1, P]; see ``Drive``."""
-
-    def respond(op: IfNeuron | Readout) -> Floats:
-        op = _at(op, positions)
-        if isinstance(op, Readout):
-            membrane = read_out(op, z.astype(np.int64), network)[:, -1]
-            return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
-        counts = _counts(network, op, z, pool)[..., 0, :]
-        return np.asarray(counts * align(op.unit.array, counts[0]) / network.full_count)
-
-    return respond
+def _response(network: Network, op: IfNeuron | Readout, z: Ints, pool: ThreadPoolExecutor) -> Floats:
+    """What an op makes of a current [N, S, C, 1, P]; see ``Drive``."""
+    if isinstance(op, Readout):
+        membrane = read_out(op, z.astype(np.int64), network)[:, -1]
+        return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
+    counts = _counts(network, op, z, pool)[..., 0, :]
+    return np.asarray(counts * align(op.unit.array, counts[0]) / network.full_count)
 
 
 def _counts(network: Network, op: IfNeuron, z: Ints, pool: ThreadPoolExecutor) -> Ints:

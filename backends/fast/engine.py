@@ -6,9 +6,8 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
@@ -17,7 +16,7 @@ from snnc.backends.reference.batches import in_batches
 from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, IfNeuron, MaxGate, Readout, Weighted
+from snnc.ir.ops import Add, IfNeuron, MaxGate, Op, Readout, Weighted
 
 if TYPE_CHECKING:
     from snnc.backends.fast.onepass import OnePass
@@ -25,11 +24,19 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-CurrentsAt = Callable[[Array], Array]
-"""Z of a population about to run at flat positions [P] of each channel, integers [N, S, C, P]."""
 
-Adjust = Callable[[int, CurrentsAt], IfNeuron | Readout]
-"""The op that a population or readout is to run with, given its node and its currents."""
+class Arriving(Protocol):
+    """What reaches a population or readout about to run, at flat positions [P] of each channel."""
+
+    def currents(self, positions: Array) -> Array:
+        """Z, integers [N, S, C, P]."""
+
+    def totals(self, positions: Array) -> dict[int, Array]:
+        """What each weighted op multiplies, summed over the run: [N, P, groups, K] by node."""
+
+
+Adjust = Callable[[int, Arriving], Mapping[int, Op]]
+"""The ops to run with in the place of a population or readout, and of the weighted ops into it."""
 
 
 class FastEngine:
@@ -72,7 +79,7 @@ class FastEngine:
         All samples run at once, layer by layer: memory grows with them (:func:`sample_bytes`).
         """
         assert _pullable(network), "only integer networks in projection form are adjusted"
-        from snnc.backends.fast.glimpse import Glimpse
+        from snnc.backends.fast.arrived import Arrived
         from snnc.backends.fast.run import Plan, Run
 
         plan, encoded = Plan(network.copy()), encode_inputs(network, inputs)
@@ -83,13 +90,7 @@ class FastEngine:
         with ThreadPoolExecutor(self.threads) as pool:
             for node in network.nodes:
                 if node in plan.currents:
-
-                    def at(positions: Array, node: int = node) -> Array:
-                        glimpse = Glimpse(plan.currents[node], positions)
-                        parts = list(pool.map(lambda run: run.seen(node, glimpse), runs))
-                        return np.concatenate(parts).swapaxes(2, 3)
-
-                    plan.replace(node, adjust(node, at))
+                    plan.replace(node, adjust(node, Arrived(node, runs, pool)))
                 list(pool.map(lambda run, node=node: run.advance(node), runs))
         with self._preparing:
             self._prepared = _Prepared(plan.network, plan)

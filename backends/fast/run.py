@@ -21,14 +21,16 @@ from snnc.backends.fast.drive import Workspace
 from snnc.backends.fast.fire import Rule
 from snnc.backends.fast.glimpse import Glimpse
 from snnc.backends.fast.layout import channel_first, channel_last, image
-from snnc.backends.fast.part import timed_nodes
+from snnc.backends.fast.part import parts_of, timed_nodes
 from snnc.backends.fast.pool import max_pool, narrow, sum_pool
 from snnc.backends.reference.batches import last_uses, peak_bytes
 from snnc.backends.reference.drive import Clock, Signal, event_counts, input_signal, peak, transmit
 from snnc.backends.reference.engine import has_events
 from snnc.backends.reference.fire import discharge, events, read_out, refuse_variants, unroll
+from snnc.backends.reference.kernels import operands_at
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Output, Readout, SumPool, Weighted
+from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Op, Output, Readout, SumPool, Weighted
+from snnc.ir.projections import incoming
 
 Array = npt.NDArray[Any]
 
@@ -46,11 +48,11 @@ class Plan:
         """
         self.network = network
         self.clock = Clock.of(network)
-        timed = timed_nodes(network)
+        self.timed = timed_nodes(network)
         self.currents: dict[int, Currents] = {}
         self.rules: dict[int, Rule] = {}
         for node in network.of(IfNeuron, Readout):
-            flow = self.currents[node] = Currents.of(network, node, self.clock, timed)
+            flow = self.currents[node] = Currents.of(network, node, self.clock, self.timed)
             if other is not None and node in other.currents:
                 flow.adopt(other.currents[node])
             op = network.op(node)
@@ -66,11 +68,15 @@ class Plan:
         """One batch, of codes by input node."""
         return Run(self, record, inputs).run()
 
-    def replace(self, node: int, op: IfNeuron | Readout) -> None:
-        """Put another op in the place of a population or readout."""
-        self.network.set(node, op)
-        if isinstance(op, IfNeuron):
-            self.rules[node] = self._rule(node, op)
+    def replace(self, node: int, ops: Mapping[int, Op]) -> None:
+        """Put other ops in the place of a population or readout ``node`` and of the weighted ops into it."""
+        for place, op in ops.items():
+            self.network.set(place, op)
+        if ops.keys() - {node}:
+            self.currents[node] = Currents.of(self.network, node, self.clock, self.timed)
+        population = self.network.op(node)
+        if isinstance(population, IfNeuron):
+            self.rules[node] = self._rule(node, population)
 
     def _rule(self, node: int, op: IfNeuron) -> Rule:
         flow = self.currents[node]
@@ -240,6 +246,17 @@ class Run:
         shape = self.network.type(node).shape
         everywhere = Glimpse(self.plan.currents[node], np.arange(math.prod(shape[1:])))
         return channel_first(self.seen(node, everywhere), shape, 2)
+
+    def totals(self, node: int, positions: Array) -> dict[int, Array]:
+        """What weights multiply in a population about to run, summed over the run; see ``Arriving``."""
+        found = {}
+        parts = parts_of(self.network, node, self.clock, self.plan.timed)
+        for weighted, (source, part) in zip(incoming(self.network, node), parts, strict=True):
+            total = self.signals[source].over(self.clock).sum(axis=1, dtype=np.int64)
+            if part.pool is not None:
+                total = sum_pool(part.pool, total, total.dtype)
+            found[weighted] = operands_at(part.op, total, positions)
+        return found
 
     def seen(self, node: int, glimpse: Glimpse) -> Array:
         """Z of a population about to run, at the positions of ``glimpse``, integers [N, S, P, C]."""

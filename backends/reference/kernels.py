@@ -87,13 +87,34 @@ def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
 
 def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int]]:
     """The windows under the kernel as [groups, C/groups·kh·kw, B·H'·W'], and (H', W')."""
+    view = _windows(op, x)
+    batch, _, height, width = view.shape[:4]
+    columns = view.transpose(1, 4, 5, 0, 2, 3)
+    return columns.reshape(op.groups, -1, batch * height * width), (height, width)
+
+
+def _windows(op: Conv2d, x: Array) -> Array:
+    """What the kernel sees of [B, C, H, W]: [B, C, H', W', kh, kw], a view where nothing is padded."""
     (top, left, bottom, right), (kh, kw) = op.pads, op.weight.shape[2:]
     if any(op.pads):
         x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
     reach = ((kh - 1) * op.dilations[0] + 1, (kw - 1) * op.dilations[1] + 1)
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(-2, -1))
-    view = view[..., :: op.strides[0], :: op.strides[1], :: op.dilations[0], :: op.dilations[1]]
-    batch, channels, height, width = view.shape[:4]
-    columns = view.transpose(1, 4, 5, 0, 2, 3)
-    size = channels // op.groups * kh * kw
-    return columns.reshape(op.groups, size, batch * height * width), (height, width)
+    return view[..., :: op.strides[0], :: op.strides[1], :: op.dilations[0], :: op.dilations[1]]
+
+
+def operands_at(op: Weighted, x: Array, positions: npt.NDArray[np.int64]) -> Array:
+    """What each of the weights at flat output ``positions`` [P] multiplies: [B, P, groups, K] of [B, C, …].
+
+    With the weights as [groups, M/groups, K] the sum at a position is Σ_k W[g, m, k]·x[b, p, g, k].
+    """
+    match op:
+        case Conv2d():
+            view = _windows(op, x)
+            row, column = np.divmod(positions, view.shape[3])
+            return view[:, :, row, column].swapaxes(1, 2).reshape(len(x), len(positions), op.groups, -1)
+        case Dense():
+            return x[:, None, None]
+        case Scale():
+            return x.reshape(*x.shape[:2], -1)[..., positions].swapaxes(1, 2)[..., None]
+    raise AssertionError(f"{op.mnemonic} is not a weighted op")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from snnc.diagnostics import Diagnostics
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Readout
+from snnc.ir.ops import IfNeuron, Op, Readout
 from snnc.ir.statistics import Extremes, Reducer
 
 R = TypeVar("R", bound=Reducer)
@@ -33,12 +33,14 @@ class Drive:
     (S = T), else summed over the run (S = 1); it is added up by ``arrive`` when it is first asked for.
     ``expected`` [N, C, P] is the ANN's activation, clipped to what the population can express;
     ``respond(op)`` is what ``op`` makes of the current in the same units: λ·n/N of a population, V·unit/N
-    of a readout.
+    of a readout. ``totals()`` has for every weighted op into it, by node, what its weights multiply, summed
+    over the run: integers [N, P, groups, K].
     """
 
     arrive: Callable[[], npt.NDArray[np.int64]]
     expected: npt.NDArray[np.float64]
     respond: Callable[[IfNeuron | Readout], npt.NDArray[np.float64]]
+    totals: Callable[[], Mapping[int, npt.NDArray[np.int64]]]
 
     @functools.cached_property
     def current(self) -> npt.NDArray[np.int64]:
@@ -46,8 +48,8 @@ class Drive:
         return self.arrive()
 
 
-Adjust = Callable[[int, Drive], IfNeuron | Readout]
-"""The op to run with in a node's place, given its drive."""
+Adjust = Callable[[int, Drive], Mapping[int, Op]]
+"""The ops to run with in the place of a population or readout, and of the weighted ops into it."""
 
 
 class Context(Protocol):
@@ -67,11 +69,12 @@ class Context(Protocol):
     ) -> Mapping[int, Estimate]:
         """Data-free distributions of what the nodes compute (docs/calibration.md)."""
 
-    def tune(self, network: Network, adjust: Adjust, samples: int) -> Network:
+    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int = 4) -> Network:
         """Run an int-level network on calibration data, adjusting its populations and readouts on the way.
 
         Each is adjusted after those before it, on what these now emit. At most ``samples`` samples are
-        used; fewer where their spikes would not fit into a fixed amount of memory. Needs data.
+        used; fewer where their spikes would not fit into a fixed amount of memory. Of every channel at
+        least so many ``positions`` are looked at. Needs data.
         """
 
     def input_extremes(self, name: str) -> Extremes | None:

@@ -12,14 +12,15 @@ from integer_networks import Builder
 from pass_tools import ANN_PASSES, context, run, run_if_spiking
 from random_networks import ann_networks, samples
 
+import snnc
 from snnc.backends.fast.engine import FastEngine, count_spikes
 from snnc.backends.reference.fire import fire
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import align
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Output, Readout
+from snnc.ir.ops import IfNeuron, Output, Readout, Weighted
 from snnc.ir.parser import parse
-from snnc.passes import CalibrateBias, CorrectOverTime
+from snnc.passes import CalibrateBias, CalibrateWeights, CorrectOverTime
 from snnc.pipeline import CompileContext
 from snnc.prove import outputs
 
@@ -53,7 +54,7 @@ def test_a_drive_shows_what_the_population_says_and_what_the_ann_says(ann, spiki
             said = trace.outputs[name][:, -1] * (op.unit / network.full_count)
         assert np.array_equal(drive.respond(op), said.reshape(drive.expected.shape))
         seen.append(node)
-        return op
+        return {}
 
     assert known.tune(network, check, 4) == network
     assert seen == list(network.of(IfNeuron, Readout))
@@ -65,16 +66,16 @@ def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann,
     network, known = quantized(ann, spikify)
     looked_at = []
 
-    def check(node, currents):
+    def check(node, arriving):
         op, shape = network.op(node), network.type(node).shape
-        whole = currents(np.arange(math.prod(shape[1:])))
+        whole = arriving.currents(np.arange(math.prod(shape[1:])))
         few = np.arange(0, whole.shape[3], apart)
-        assert np.array_equal(currents(few), whole[..., few])
+        assert np.array_equal(arriving.currents(few), whole[..., few])
         if isinstance(op, IfNeuron) and network.schedule == "rate":
             z = whole.reshape(*whole.shape[:2], *(shape if len(shape) == 3 else (*shape, 1, 1)))
             assert np.array_equal(count_spikes(network, op, z), fire(op, z.astype(np.int64))[0].sum(axis=1))
         looked_at.append(node)
-        return op
+        return {}
 
     assert FastEngine(threads=2).adjusted(network, known.calibration, check) == network
     assert looked_at == list(network.of(IfNeuron, Readout))
@@ -91,7 +92,7 @@ def test_calibration_never_increases_a_channels_mean_error(ann, spikify, where):
 
     def check(node, drive):
         assert (error(drive, after.op(node)) <= error(drive, before.op(node)) * (1 + 1e-9)).all()
-        return after.op(node)
+        return {node: after.op(node)}
 
     known.tune(after, check, 4)
 
@@ -154,3 +155,65 @@ def test_what_one_step_misses_the_next_ones_make_up():
     network = run(ann, text, data).network
     counts = FastEngine().simulate(network, data).counts[next(network.of(IfNeuron))]
     assert counts.sum() == pytest.approx(20 * (1 + 1 / 3), abs=1)
+
+
+@SOME
+@given(ann_networks(), SCHEDULES)
+def test_what_weights_multiply_adds_up_to_the_current(ann, spikify):
+    network, known = quantized(ann, spikify)
+
+    def check(node, drive):
+        total = 0
+        for weighted, windows in drive.totals().items():
+            before = network.op(weighted)
+            weight = before.weight.array.astype(np.int64)
+            groups, size = windows.shape[2:]
+            matrix = weight.reshape(groups, -1, size) if weight.ndim else np.full((groups, 1, 1), weight)
+            z = np.einsum("npgk,gmk->npgm", windows, matrix) << before.shift
+            total = total + z.reshape(*z.shape[:2], -1).swapaxes(1, 2)
+        bias = drive.current.sum(axis=1) - total
+        # what is left is the bias: the same for every sample
+        assert np.array_equal(bias, np.broadcast_to(bias[:1], bias.shape))
+        return {}
+
+    known.tune(network, check, 4, 3)
+
+
+@SOME
+@given(ann_networks(), SCHEDULES)
+def test_refitted_weights_stay_within_the_largest_and_their_network_valid(ann, spikify):
+    before, known = quantized(ann, spikify)
+    after = CalibrateWeights(samples=4).apply(before, known)
+    for node in before.of(Weighted):
+        old, new = before.op(node).weight, after.op(node).weight
+        assert np.abs(new.array.astype(int)).max() <= np.abs(old.array.astype(int)).max()
+        assert new.array.dtype == old.array.dtype
+    assert CalibrateWeights(samples=4).apply(before, known) == after
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("layerwise", 3), ("rate", 8)])
+def test_answers_on_other_samples_come_closer_to_the_anns(digits, schedule, steps):
+    with np.load(digits.data) as arrays:
+        calibration, x = arrays["calib"], arrays["x"]
+
+    def sqnr(calibrate):
+        passes = f"spikify{{schedule={schedule},per=channel}},form-projections,normalize-currents,inject-tre"
+        pipeline = f"{ANN_PASSES},{passes},quantize,{calibrate},legalize"
+        made = snnc.compile(digits.model, calibration=calibration, pipeline=pipeline, T=steps)
+        return made.evaluate(x)["outputs"]["logits"]["sqnr_db"][-1]
+
+    assert sqnr("calibrate-weights") > sqnr("calibrate-bias") + 0.3
+
+
+@SOME
+@given(ann_networks())
+def test_without_data_it_is_left_out_with_a_note(ann):
+    before, _ = quantized(ann, "T=12")
+    bare = context()
+    assert CalibrateWeights().apply(before, bare) == before
+    assert [d.code for d in bare.diagnostics.items] == ["SNNC0127"]
+
+
+def test_too_few_samples_are_refused():
+    with pytest.raises(CompileError, match="SNNC0154"):
+        CalibrateWeights(samples=3).check_options()

@@ -1,0 +1,189 @@
+"""Refits weights to the spikes that they receive.
+
+Counts that are rounded, clipped or mistimed make what a layer is told differ from the ANN's activations,
+in ways that partly follow from its other inputs. With x the spikes that the K weights of a kernel meet over
+the run, V the charge that their sum and the bias amount to, and V* = N·a·θ/λ the charge that stands for the
+ANN's activation a,
+
+    δW = argmin E[(V* − V − δW·(x − E x))²] + μ·|δW|²
+
+over samples and positions, with μ chosen on a quarter of the samples that take no part in the fit; where no μ
+lessens the error there, the weights stay. Errors that the neuron does not show, V* and V both below 0 or both
+above full rate, count as 0. Layers are refitted in order, each on the spikes of those already refitted. This
+is the objective of weight calibration (Li et al. 2021, "A free lunch from ANN", advanced pipeline), layer by
+layer and in closed form instead of by gradients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from snnc import fixedpoint
+from snnc.diagnostics import CompileError
+from snnc.fixedpoint import Floats, Ints, align
+from snnc.ir.constants import Constant
+from snnc.ir.context import Context, Drive
+from snnc.ir.network import Network
+from snnc.ir.ops import Conv2d, Dense, IfNeuron, Level, Op
+from snnc.passes.base import Pass, Promise
+from snnc.passes.tuning import Tunable, mean_threshold, tunable, with_bias
+
+SEEN = 1 << 14
+"""About so many windows are fitted to: several for each weight of a kernel."""
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""μ, in units of the mean square of an input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrateWeights(Pass):
+    """Refit every layer's weights to the spikes that it receives (Li 2021, in closed form)."""
+
+    name: ClassVar[str] = "calibrate-weights"
+    promise: ClassVar[Promise] = Promise.APPROXIMATE
+    level: ClassVar[Level] = "int"
+
+    samples: int = 512
+
+    def check_options(self) -> None:
+        """Samples to fit to and to choose by."""
+        if self.samples < 4:
+            raise CompileError.of("SNNC0154", f"calibrate-weights needs samples ≥ 4, not {self.samples}")
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """The refitted network; the same network, with a note, where there are no data."""
+        self.require_level(network)
+        if not context.has_data:
+            context.diagnostics.note(
+                "SNNC0127",
+                "calibrate-weights is left out: there are no calibration data; statistics hold no weights",
+                remedy="give --calib with some training samples",
+            )
+            return network.copy()
+
+        def adjust(node: int, drive: Drive) -> Mapping[int, Op]:
+            return _refitted(network, node, drive)
+
+        return context.tune(network, adjust, self.samples, max(4, SEEN // self.samples))
+
+
+def _refitted(network: Network, node: int, drive: Drive) -> dict[int, Op]:
+    """A population with its bias and the weighted ops into it, refitted."""
+    op, found = tunable(network, node), dict[int, Op]()
+    goal = _Goal.of(op, drive, network.full_count)
+    charge = drive.current.sum(axis=1).swapaxes(1, 2) + goal.start
+    for weighted, windows in drive.totals().items():
+        before = network.op(weighted)
+        if not isinstance(before, Conv2d | Dense):
+            continue
+        step = _step(before.weight.array, windows, goal.missing(charge) * 2.0**-before.shift)
+        if step.any():
+            found[weighted] = before.replace(weight=Constant(before.weight.array + step))
+            charge = charge + (_product(windows, step) << before.shift)
+    if not found:
+        return {}
+    shift = goal.missing(charge).mean(axis=(0, 1)) / network.full_count
+    return {
+        **found,
+        node: with_bias(op, fixedpoint.round_half_even(shift).astype(np.float64), network.full_count),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Goal:
+    """The charge [N, P, C] that stands for the ANN's activations, and what a neuron makes of charges.
+
+    ``start`` is the charge at the beginning and ``rest`` what is left of it on average, [C]. Charges below
+    ``low`` look alike, and so do those above ``high``.
+    """
+
+    charge: Floats
+    start: Floats
+    rest: Floats
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def of(cls, op: Tunable, drive: Drive, steps: int) -> _Goal:
+        expected = drive.expected.swapaxes(1, 2)
+        none = np.zeros(expected.shape[2])
+        if not isinstance(op, IfNeuron):
+            return cls(expected * (steps / op.unit), none, none, none - np.inf, none + np.inf)
+        threshold = none + mean_threshold(op)
+        # spikes are sent from θ on and taken back below 0, or below −θ/2
+        rest = threshold / 4 if op.rectified else threshold / 2
+        start = none + align(op.v_init.array, none)
+        full = steps * threshold
+        return cls(expected * (full / op.unit.array), start, rest, -full if op.negative else none, full)
+
+    def missing(self, charge: Floats) -> Floats:
+        """What is missing of the charge, 0 where the neuron would not show it."""
+        shown = charge - self.rest
+        below = (self.charge <= self.low) & (shown <= self.low)
+        above = (self.charge >= self.high) & (shown >= self.high)
+        return np.where(below | above, 0.0, self.charge - shown)
+
+
+def _step(codes: Ints, windows: Ints, missing: Floats) -> Ints:
+    """What to add to the weights [M, …] that see ``windows`` [N, P, groups, K], so that less is missing.
+
+    ``missing`` is [N, P, M]. No weight grows beyond the largest one. Zeros where nothing is gained.
+    """
+    fitted = len(windows) * 3 // 4
+    ends = windows[fitted:], missing[fitted:]
+    best, least = np.zeros_like(codes), float(np.square(ends[1]).mean())
+    most = np.abs(codes.astype(np.int64)).max()
+    for solution in _solutions(windows[:fitted], missing[:fitted]):
+        moved = fixedpoint.round_half_even(codes + solution.reshape(codes.shape))
+        step = np.clip(moved, -most, most) - codes
+        left = ends[1] - _product(ends[0], step)
+        error = float(np.square(left - left.mean(axis=(0, 1))).mean())
+        if error < least:
+            best, least = step, error
+    return best.astype(codes.dtype)
+
+
+def _solutions(windows: Ints, missing: Floats) -> Iterator[Floats]:
+    """δW [groups, M/groups, K] for every ridge."""
+    moments, products = _moments(windows, missing)
+    size = moments.shape[2]
+    scale = np.trace(moments, axis1=1, axis2=2)[:, None, None] / size
+    # a group that never receives anything stays as it is
+    unit = np.where(scale > 0, scale, 1.0) * np.eye(size)
+    for ridge in RIDGES:
+        yield np.asarray(np.linalg.solve(moments + ridge * unit, products).swapaxes(1, 2), np.float64)
+
+
+def _moments(windows: Ints, missing: Floats) -> tuple[Floats, Floats]:
+    """Centred sums of x·xᵀ [groups, K, K] and of x·missing [groups, K, M/groups].
+
+    Counts are integers and what is missing is rounded, so that sums of products are exact in float64 and
+    do not depend on their order, nor on BLAS or threads.
+    """
+    groups, size = windows.shape[2:]
+    x = windows.reshape(-1, groups, size).swapaxes(0, 1)
+    room = fixedpoint.FLOAT64_EXACT / (max(1, int(np.abs(x).max(initial=0))) * max(1, x.shape[1]))
+    y = missing.reshape(x.shape[1], groups, -1).swapaxes(0, 1)
+    unit = 2.0 ** np.ceil(np.log2(max(1e-300, float(np.abs(y).max(initial=0))) / room))
+    whole = np.rint(y / unit)
+    squares, products = np.zeros((groups, size, size)), np.zeros((groups, size, whole.shape[2]))
+    for start in range(0, x.shape[1], SEEN // 8):
+        part = x[:, start : start + SEEN // 8].astype(np.float64)
+        squares += part.swapaxes(1, 2) @ part
+        products += part.swapaxes(1, 2) @ whole[:, start : start + SEEN // 8]
+    mean = x.sum(axis=1, dtype=np.int64) / x.shape[1]
+    squares -= mean[:, :, None] * mean[:, None] * x.shape[1]
+    products -= mean[:, :, None] * whole.sum(axis=1)[:, None]
+    return squares / x.shape[1], products * (unit / x.shape[1])
+
+
+def _product(windows: Ints, weights: Any) -> Ints:
+    """Σ_k W[g, m, k]·x[…, g, k] as int64 [N, P, M]."""
+    samples, positions, groups, size = windows.shape
+    x = windows.reshape(-1, groups, size).swapaxes(0, 1)
+    y = x.astype(np.float64) @ weights.reshape(groups, -1, size).swapaxes(1, 2).astype(np.float64)
+    return fixedpoint.round_half_even(y).swapaxes(0, 1).reshape(samples, positions, -1)

@@ -109,9 +109,9 @@ PRESETS: dict[str, str] = {
     # the same on the running total: the least loss at few steps where no spike has a sign
     "ftbc-total": f"{_currents()},correct-over-time,legalize",
     # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
-    "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-bias,legalize",
+    "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-weights,legalize",
     # the ECC authors' tool, layer by layer
-    "layerwise": f"{_currents(f'schedule=layerwise,{_PERCENTILE}')},calibrate-bias,legalize",
+    "layerwise": f"{_currents('schedule=layerwise,lambda=mse')},calibrate-weights,legalize",
     # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round
     "phase": f"{_currents('schedule=phase,lambda=mse')},calibrate-bias,legalize",
     **{

@@ -84,8 +84,6 @@ def _refitted(network: Network, node: int, drive: Drive) -> dict[int, Op]:
         if step.any():
             found[weighted] = before.replace(weight=Constant(before.weight.array + step))
             charge = charge + (_product(windows, step) << before.shift)
-    if not found:
-        return {}
     shift = goal.missing(charge).mean(axis=(0, 1)) / network.full_count
     return {
         **found,

@@ -43,6 +43,7 @@ from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
+from snnc.passes.fake_quant import refuse_unbounded
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
 from snnc.passes.saved import saved_scales
@@ -83,6 +84,7 @@ class Spikify(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         """The spiking network, in the ANN's units."""
         self.require_level(network)
+        refuse_unbounded(network)
         result = network.copy()
         activations_to_host(result)
         if self.input == "current":

@@ -10,6 +10,7 @@ from typing import Any
 
 from snnc.passes.base import Pass, Promise
 from snnc.passes.calibrate_bias import CalibrateBias
+from snnc.passes.calibrate_offsets import CalibrateOffsets
 from snnc.passes.calibrate_weights import CalibrateWeights
 from snnc.passes.correct_over_time import CorrectOverTime
 from snnc.passes.encode_input import EncodeInput
@@ -53,7 +54,9 @@ PASSES: dict[str, type[Pass]] = {
         # after inject-tre: bias and η·θ are rounded once, together
         Quantize,
         # after quantize: what they correct is the network that will run; a bias follows from the weights
+        CalibrateOffsets,
         CalibrateWeights,
+        # after calibrate-offsets: what is left is corrected against the ANN
         CorrectOverTime,
         CalibrateBias,
         # last: the widths of what is emitted
@@ -64,6 +67,8 @@ PASSES: dict[str, type[Pass]] = {
 _BEFORE = "simplify,fold-batchnorm,lower-pooling,fuse-linear"
 _PERCENTILE = "lambda=percentile,percentile=99.9"
 _TRE = "inject-tre{eta=0.5}"
+
+_HALF = "inject-tre{eta=0.5,as=potential}"
 
 _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 """A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
@@ -104,6 +109,12 @@ PRESETS: dict[str, str] = {
     "rmp": _layers("lambda=max,alpha=0.9", "normalize-currents{theta=balanced}", ""),
     # Deng and Gu 2021: the largest activation, and biases shifted by θ/(2·T)
     "deng-gu": _layers("lambda=max", "normalize-currents{kappa=1}", f"{_TRE},"),
+    # Castagnetti 2023 after training: one threshold of least squared error, for neurons that truncate
+    "atif-u": _layers("lambda=mse,eta=0.0", "normalize-currents{kappa=1}", ""),
+    # Bu, Li and Yu 2024, without their delayed evaluation
+    "local-balance": f"{_currents('lambda=local', _HALF)},legalize",
+    # Hao 2023, as far as V(0) can be known before the run
+    "offset-spikes": f"{_currents(residual=_HALF)},calibrate-offsets,legalize",
     # Wu 2024
     "ftbc": f"{_currents()},correct-over-time{{error=step}},legalize",
     # the same on the running total: the least loss at few steps where no spike has a sign

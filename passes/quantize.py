@@ -46,7 +46,8 @@ class InputRange(NamedTuple):
 class Quantize(Pass):
     """Weights to b-bit integers, thresholds, biases and inputs to fixed point.
 
-    ``clip=mse`` lets the largest weights clip where that lessens the squared error of the others.
+    ``clip=mse`` lets the largest weights clip where that lessens the squared error of the others;
+    ``rounding=balanced`` rounds some weights the other way, so that the errors of a kernel cancel.
     ``input_bits`` is 8 unless given, or as many as keep an input's rounding error 40 dB below the data.
     """
 
@@ -57,6 +58,7 @@ class Quantize(Pass):
     bits: int = 8
     per: Literal["layer", "channel"] = "layer"
     clip: Literal["max", "mse"] = "max"
+    rounding: Literal["nearest", "balanced"] = "nearest"
     input_bits: int | None = None
     epsilon: float = fixedpoint.EPSILON_SPIKES
 
@@ -138,7 +140,8 @@ class Quantize(Pass):
             network.full_count, found.scale, spike, found.exponents, self.epsilon
         )
         for node, weight, exponent in zip(nodes, weights, found.exponents, strict=True):
-            code = fixedpoint.quantize_weight(weight, found.scale, exponent, self.bits)
+            balanced = self.rounding == "balanced"
+            code = fixedpoint.quantize_weight(weight, found.scale, exponent, self.bits, balanced=balanced)
             small = code.astype(np.int8 if self.bits <= 8 else np.int16)
             if fraction + exponent > fixedpoint.WIDEST_BITS:
                 raise _too_wide(network, population)

@@ -31,7 +31,14 @@ from snnc.ir.ops import (
     merge_origins,
 )
 from snnc.passes.base import Pass, Promise
-from snnc.passes.fake_quant import drop_requantize, quantize_rectified, rectify_quantized
+from snnc.passes.fake_quant import (
+    clip_before_scale,
+    drop_requantize,
+    merge_scales,
+    quantize_rectified,
+    rectify_quantized,
+    scale_into_quantization,
+)
 from snnc.passes.layouts import (
     layout_after_add,
     layout_after_channelwise,
@@ -60,6 +67,9 @@ class Simplify(Pass):
             drop_requantize,
             quantize_rectified,
             rectify_quantized,
+            clip_before_scale,
+            merge_scales,
+            scale_into_quantization,
             merge_pair,
             transpose_into_input,
             pad_into_conv,

@@ -2,9 +2,10 @@
 
 A ReLU or clip becomes a population of IF neurons with threshold λ; over N steps, n spikes stand for
 the activation a = λ·n/N (docs/semantics.md §1). λ is the largest activation the layer can still
-express: its maximum on the calibration data (ECC Eq. 7), a percentile of it (Rueckauer 2017), or the
-value that minimises the squared error of N + 1 levels. Without data it is estimated from the
-model's own statistics (docs/calibration.md).
+express: its maximum on the calibration data (ECC Eq. 7), a percentile of it (Rueckauer 2017), the value
+that minimises the squared error of N + 1 levels (Castagnetti 2023, Eq. 7 and 13, where η = 0), or what local
+threshold balancing finds (Bu 2024). Without data it is estimated from the model's own statistics
+(docs/calibration.md).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
+from snnc.passes.fake_quant import refuse_unbounded
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
 from snnc.passes.saved import saved_scales
@@ -59,7 +61,9 @@ class Spikify(Pass):
     """ReLU and clip to IF populations with thresholds from calibration; sets T and the schedule.
 
     T is 128 unless given, and 8 under ``phase``. ``alpha`` scales λ: with less than 1, thresholds are lower
-    and neurons fire more (RMP-SNN, Han 2020: 0.8 or 0.9 of the maximum).
+    and neurons fire more (RMP-SNN, Han 2020: 0.8 or 0.9 of the maximum). ``eta`` is the share of a level at
+    which ``lambda=mse`` takes the next spike to come, that of ``inject-tre``; ``iterations`` are those of
+    ``lambda=local``.
     """
 
     name: ClassVar[str] = "spikify"
@@ -68,8 +72,10 @@ class Spikify(Pass):
 
     T: int | None = None
     schedule: Schedule = "rate"
-    lambda_: Literal["max", "percentile", "mse"] = "percentile"
+    lambda_: Literal["max", "percentile", "mse", "local"] = "percentile"
     percentile: float = 99.9
+    iterations: int = 4000
+    eta: float = 0.5
     per: Literal["layer", "channel"] = "layer"
     alpha: float = 1.0
     input: Literal["current", "rate", "events"] = "current"
@@ -78,6 +84,7 @@ class Spikify(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         """The spiking network, in the ANN's units."""
         self.require_level(network)
+        refuse_unbounded(network)
         result = network.copy()
         activations_to_host(result)
         if self.input == "current":
@@ -110,10 +117,15 @@ class Spikify(Pass):
         return DEFAULT_STEPS[self.schedule] if self.T is None else self.T
 
     def check_options(self) -> None:
-        """T ≥ 1, at most 16 and no events under ``phase``; a percentile in (0, 100]; a count ≥ 1."""
+        """T ≥ 1, at most 16 and no events under ``phase``; numbers that λ and events can be made with."""
         if self.steps < 1 or not 0 < self.percentile <= 100:
             raise CompileError.of(
                 "SNNC0154", f"spikify needs T ≥ 1 and 0 < percentile ≤ 100, not {self.T}, {self.percentile}"
+            )
+        if self.iterations < 1 or not 0 <= self.eta < 1:
+            raise CompileError.of(
+                "SNNC0154",
+                f"spikify needs iterations ≥ 1 and 0 ≤ eta < 1, not {self.iterations}, {self.eta}",
             )
         if not 0 < self.alpha < math.inf:
             raise CompileError.of("SNNC0154", f"spikify needs alpha > 0, not {self.alpha}")
@@ -137,7 +149,9 @@ class Spikify(Pass):
         """λ of every population to be, rounded up to 12 bits so that all machines agree."""
         options = {k: v for k, v in self.options().items() if k in ("lambda", "percentile", "per")}
         if self.lambda_ == "mse":
-            options["levels"] = full_count(self.schedule, self.steps)
+            options |= {"levels": full_count(self.schedule, self.steps), "eta": self.eta}
+        if self.lambda_ == "local":
+            options["iterations"] = self.iterations
         saved = context.saved("lambda")
         if not nodes:
             return {}
@@ -165,7 +179,9 @@ class Spikify(Pass):
         if self.lambda_ == "max":
             return histogram.percentile(100)
         if self.lambda_ == "mse":
-            return histogram.quantization_optimum(full_count(self.schedule, self.steps))
+            return histogram.quantization_optimum(full_count(self.schedule, self.steps), self.eta)
+        if self.lambda_ == "local":
+            return histogram.balanced(self.iterations)
         return histogram.percentile(self.percentile)
 
     def _require_counts(self, op: Input, context: Context) -> None:

@@ -31,6 +31,9 @@ _GRID_ELEMENTS = 1 << 18
 GRID_TOLERANCE = 1e-6
 """How far from an integer a weight may lie that is said to be one of a quantized model's codes."""
 
+_BALANCE_ONE = 1 << 32
+"""One code in the fixed point in which rounding errors are summed."""
+
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 WIDEST_BITS = 63
@@ -181,10 +184,45 @@ def _exponent(peak: Floats, scale: Floats, qmax: int) -> int:
     return exponent
 
 
-def quantize_weight(weight: Floats, scale: Floats, exponent: int, bits: int) -> Ints:
-    """Wq = clip(R(W/(s·2^h))), an int64 array of the weight's shape (output channel first)."""
+def quantize_weight(
+    weight: Floats, scale: Floats, exponent: int, bits: int, *, balanced: bool = False
+) -> Ints:
+    """Wq = clip(R(W/(s·2^h))), an int64 array of the weight's shape (output channel first).
+
+    ``balanced`` then makes the errors of every kernel, and of every channel, cancel (:func:`_balanced`).
+    """
     qmax = symmetric_limit(bits)
-    return np.clip(round_half_even(weight / align(scale, weight) * 2.0**-exponent), -qmax, qmax)
+    exact = weight / align(scale, weight) * 2.0**-exponent
+    code = np.clip(round_half_even(exact), -qmax, qmax)
+    return _balanced(code, np.clip(exact, -qmax, qmax)) if balanced and code.ndim > 1 else code
+
+
+def _balanced(code: Ints, exact: Floats) -> Ints:
+    """Codes [O, I, …] of which some are rounded the other way (SQuant, Guo 2022).
+
+    With δ the rounding error of a weight in codes: first the weights of largest δ in each kernel, until
+    |Σ δ| ≤ ½ over the kernel, then one weight in each of some kernels, until |Σ δ| ≤ ½ over the channel. No
+    |δ| exceeds 1. What a weight loses to clipping is no such error: no other weight can make up for it.
+    """
+    codes = code.reshape(*code.shape[:2], -1)
+    # fixed point: sums of integers do not depend on their order
+    wanted = round_half_even(exact.reshape(codes.shape) * _BALANCE_ONE)
+    error = codes * _BALANCE_ONE - wanted
+    sign = np.sign(error.sum(axis=2, keepdims=True))
+    flips = _largest(error * sign) * sign
+    error = error - flips * _BALANCE_ONE
+    kernels = error.sum(axis=2)
+    sign = np.sign(kernels.sum(axis=1, keepdims=True))
+    chosen = _largest(kernels * sign) * sign
+    place = np.arange(codes.shape[2]) == np.argmax(error * sign[..., None], axis=2)[..., None]
+    return np.asarray((codes - flips - place * chosen[..., None]).reshape(code.shape))
+
+
+def _largest(error: Ints) -> npt.NDArray[np.bool_]:
+    """Which are the R(|Σ δ|) largest of the errors along the last axis."""
+    count = round_half_even(np.abs(error.sum(axis=-1, keepdims=True)) / _BALANCE_ONE)
+    rank = np.argsort(np.argsort(-error, axis=-1, kind="stable"), axis=-1, kind="stable")
+    return np.asarray(rank < count)
 
 
 def align(scale: npt.ArrayLike, array: npt.NDArray[Any]) -> Floats:

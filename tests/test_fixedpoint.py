@@ -272,3 +272,25 @@ def test_clipped_weights_have_no_larger_squared_error(seed, bits, per_channel):
         return float(((weight - step * code) ** 2).sum())
 
     assert error(True) <= error(False) * (1 + 1e-9)
+
+
+@given(st.integers(0, 99), st.sampled_from(((4, 5, 3, 3), (3, 1, 3, 3), (3, 40))), st.integers(2, 16))
+def test_balanced_errors_cancel_in_every_kernel_and_channel(seed, shape, bits):
+    weight = np.random.default_rng(seed).standard_t(3, size=shape)
+    found = fp.choose_scale([weight], bits, per_channel=True)
+    step = fp.align(found.scale, weight) * 2.0 ** found.exponents[0]
+    code = fp.quantize_weight(weight, found.scale, found.exponents[0], bits, balanced=True)
+    error = (code - weight / step).reshape(*shape[:2], -1)
+    slack = 1e-6
+    assert np.abs(code).max() <= fp.symmetric_limit(bits)
+    assert np.abs(error).max() <= 1 + slack
+    assert np.abs(error.sum(axis=2)).max() <= 1 + slack
+    assert np.abs(error.sum(axis=(1, 2))).max() <= 0.5 + slack
+
+
+@given(st.integers(0, 99), st.integers(2, 16))
+def test_balanced_codes_of_weights_on_the_grid_are_the_nearest(seed, bits):
+    limit = fp.symmetric_limit(bits)
+    codes = np.random.default_rng(seed).integers(-limit, limit + 1, size=(2, 3, 3, 3))
+    found = fp.quantize_weight(codes * 0.25, np.asarray(0.25), 0, bits, balanced=True)
+    assert (found == codes).all()

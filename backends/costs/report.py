@@ -38,8 +38,10 @@ class Costs:
     ``sops`` are weights added into membranes because of spikes, exactly; ``analog_macs`` products of
     the constant input, computed once; ``neuron_updates`` neurons × T. ``macs`` is Σ f_in·M of the ANN,
     borders included and skips without weights excluded, ``eq13`` Σ (2 f_in + 1)·M (ECC Eq. 13), and
-    ``eq14`` Σ_t Σ_n f_out·s with the layer's mean f_out (ECC Eq. 14). ``state_bits`` are those of
-    membranes and of the counters of max gates and rectified neurons.
+    ``eq14`` Σ_t Σ_n f_out·s with the layer's mean f_out (ECC Eq. 14). ``kernel_ops`` is what the figures of
+    ECC show in MOps: the spikes of a neuron, on average, times the weights of the next layer, each once,
+    without the positions of its output. ``state_bits`` are those of membranes and of the counters of max
+    gates and rectified neurons.
     """
 
     neurons: int
@@ -51,6 +53,7 @@ class Costs:
     macs: int
     eq13: int
     eq14: float
+    kernel_ops: float
     weight_bits: int
     parameter_bits: int
     state_bits: int
@@ -100,8 +103,7 @@ def _projection_cost(
     projection: Projection, netlist: Netlist, synapses: npt.NDArray[np.int64], counts: Counts
 ) -> ProjectionCost:
     total = int(synapses.sum())
-    source = netlist.nodes[projection.source]
-    analog = isinstance(source, InputPort) and source.coding == "current"
+    analog = _is_analog(netlist, projection)
     return ProjectionCost(
         source=projection.source,
         target=projection.target,
@@ -138,11 +140,32 @@ def _layer(
         macs=inputs * neurons,
         eq13=(2 * inputs + 1) * neurons if maps else 0,
         eq14=outgoing / neurons * spikes,
+        kernel_ops=_kernel_ops(netlist, population, counts),
         weight_bits=sum(p.weights.bits * p.weights.values.size for p in maps.values() if p.weights),
         parameter_bits=sum(m.bits * m.values.size for m in population.memories),
         state_bits=_state_bits(netlist, population),
         projections=incoming,
     )
+
+
+def _kernel_ops(netlist: Netlist, population: Population, counts: Counts) -> float:
+    """Spikes per neuron of what enters through each weight memory, times the weights in it."""
+    entering: dict[str, list[Projection]] = {}
+    for projection in netlist.incoming(population.name):
+        if projection.kind in ("conv", "dense") and not _is_analog(netlist, projection):
+            assert projection.weights is not None
+            entering.setdefault(projection.weights.name, []).append(projection)
+    total = 0.0
+    for parts in entering.values():
+        spikes = sum(float(np.abs(counts[p.source]).sum()) for p in parts)
+        neurons = sum(math.prod(netlist.nodes[p.source].shape) for p in parts)
+        total += spikes / neurons * parts[0].weights.values.size if parts[0].weights else 0.0
+    return total
+
+
+def _is_analog(netlist: Netlist, projection: Projection) -> bool:
+    source = netlist.nodes[projection.source]
+    return isinstance(source, InputPort) and source.coding == "current"
 
 
 def _state_bits(netlist: Netlist, population: Population) -> int:

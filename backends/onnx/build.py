@@ -153,7 +153,11 @@ class Graph:
                 return self.emit("Clip", x[0], self.floats(0.0), self.floats(op.maximum))
             case FakeQuant():
                 scale = self.per_channel(op.scale.array, len(shape))
-                code = self.emit("Round", self.emit("Div", x[0], scale))
+                code = self.emit("Div", x[0], scale)
+                if op.ties == "up":
+                    code = self.emit("Floor", self.emit("Add", code, self.floats(0.5)))
+                else:
+                    code = self.emit("Round", code)
                 bounds = self.floats(op.low), self.floats(op.high)
                 return self.emit("Mul", self.emit("Clip", code, *bounds), scale)
         return ""

@@ -91,7 +91,7 @@ def _nonlinear(network: Network, op: Op, x: Array) -> Array:
             return np.clip(x, 0, op.maximum)
         case FakeQuant():
             scale = per_channel(op.scale.array, x.ndim - 1)
-            return np.asarray(np.clip(np.rint(x / scale), op.low, op.high) * scale)
+            return op.codes(x / scale) * scale
         case AveragePool():
             return np.asarray(windows(op, x).sum(axis=(-2, -1)) / op.divisors.array)
         case MaxPool():

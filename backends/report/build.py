@@ -18,7 +18,7 @@ from snnc.targets import load_energy_prices
 
 FORMAT, VERSION = "snnc-report", 1
 
-_ACTIVITY = ("spikes", "sops", "eq14", "mean_rate")
+_ACTIVITY = ("spikes", "sops", "eq14", "kernel_ops", "mean_rate")
 _FIRING = ("spikes", "eq14", "mean_rate")
 """What depends on spikes, and is unknown before any sample was run."""
 

@@ -162,7 +162,8 @@ def _totals(report: Mapping[str, Any]) -> Iterator[str]:
         return
     yield (
         f"Per sample, mean of {samples} calibration samples: {quantity(totals['spikes'])} spikes, "
-        f"{quantity(totals['sops'])} SOPs (exact; ECC Eq. 14 gives {quantity(totals['eq14'])}), "
+        f"{quantity(totals['sops'])} SOPs (exact; ECC Eq. 14 gives {quantity(totals['eq14'])}; counted as in "
+        f"its figures, without output positions, {quantity(totals['kernel_ops'])}), "
         f"{quantity(totals['analog_macs'])} MACs of the analog input, "
         f"{quantity(totals['neuron_updates'])} neuron updates"
     )

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from snnc.frontend.builder import Rejected
 from snnc.frontend.convert_arithmetic import MINUS_ONE, ONE, ZERO, Array, affine, real, total
 from snnc.frontend.node import OnnxNode
-from snnc.ir.ops import Add, Clip, Relu
+from snnc.ir.ops import UNBOUNDED, Add, Clip, FakeQuant, Relu
 
 _REAL = ("float", "float32", "double", "float64", "float16", "bfloat16")
 
@@ -54,6 +54,17 @@ def _extreme(node: OnnxNode, fold: np.ufunc, sign: Array) -> int:
     bound = np.asarray(functools.reduce(fold, constants))
     above = node.emit(Relu, affine(node, first, sign, -sign * bound))
     return affine(node, above, sign, bound)
+
+
+def floor(node: OnnxNode) -> int:
+    """Rounding down, where a clip bounds the levels, before or behind."""
+    shifted = affine(node, node.tensor(), ONE, np.asarray(-0.5))
+    return node.emit(FakeQuant, shifted, scale=ONE, low=-UNBOUNDED, high=UNBOUNDED, ties="up")
+
+
+def nearest(node: OnnxNode) -> int:
+    """Rounding to the nearest, where a clip bounds the levels, before or behind."""
+    return node.emit(FakeQuant, node.tensor(), scale=ONE, low=-UNBOUNDED, high=UNBOUNDED)
 
 
 def hard_sigmoid(node: OnnxNode) -> int:

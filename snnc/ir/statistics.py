@@ -108,19 +108,39 @@ class Histogram:
         edge = (np.cumsum(self.counts, axis=1) < wanted).sum(axis=1) + 1
         return np.asarray(np.minimum(edge * (self.top / self.bins), self.maximum), np.float64)
 
-    def quantization_optimum(self, levels: int) -> Floats:
-        """The λ that minimises Σ (a − λ/N·clip(⌊N·a/λ + ½⌋, 0, N))² with N = ``levels``, [rows]."""
+    def quantization_optimum(self, levels: int, eta: float = 0.5) -> Floats:
+        """The λ that minimises Σ (a − λ/N·clip(⌊N·a/λ + η⌋, 0, N))² with N = ``levels``, [rows]."""
         centres = (np.arange(self.bins) + 0.5) * (self.top / self.bins)
         best = np.zeros(self.counts.shape[0])
         least = np.full(self.counts.shape[0], np.inf)
         for share in np.linspace(0.05, 1.0, 96):
             limit = share * np.where(self.maximum > 0, self.maximum, 1.0)[:, None]
-            code = np.clip(np.floor(levels * centres / limit + 0.5), 0, levels)
+            code = np.clip(np.floor(levels * centres / limit + eta), 0, levels)
             error = (self.counts * (centres - limit / levels * code) ** 2).sum(axis=1)
             better = error < least
             best = np.where(better, limit[:, 0], best)
             least = np.where(better, error, least)
         return np.where(self.maximum > 0, best, 0.0)
+
+    def balanced(self, iterations: int) -> Floats:
+        """λ after so many steps λ ← λ + 2·mean((a − λ)₊) from λ = 0, at most the largest value, [rows].
+
+        Local threshold balancing (Bu, Li and Yu 2024, Eq. 14-15) on all data at once, with their η of 1.
+        """
+        width = self.top / self.bins
+        centres = (np.arange(self.bins) + 0.5) * width
+        # of the values in bin k and above: their number and their sum, and neither above the last bin
+        count = np.pad(np.cumsum(self.counts[:, ::-1], axis=1)[:, ::-1], ((0, 0), (0, 1)))
+        total = np.pad(np.cumsum((self.counts * centres)[:, ::-1], axis=1)[:, ::-1], ((0, 0), (0, 1)))
+        row = np.arange(len(count))
+        limit = np.zeros(len(count))
+        for _ in range(iterations):
+            first = np.searchsorted(centres, limit)
+            excess = total[row, first] - limit * count[row, first]
+            if not excess.any():
+                break
+            limit += 2 * excess / count[:, 0]
+        return np.asarray(np.minimum(limit, self.maximum))
 
     def _grow(self, peak: float) -> None:
         assert self._counts is not None

@@ -164,7 +164,7 @@ def _row(point: Point, result: Mapping[str, Any], costs: CostReport) -> Row:
         "sqnr_db": sqnr,
         **{
             name: getattr(totals, name)
-            for name in ("spikes", "sops", "eq14", "analog_macs", "neuron_updates", "macs")
+            for name in ("spikes", "sops", "eq14", "kernel_ops", "analog_macs", "neuron_updates", "macs")
         },
         "memory_bits": totals.weight_bits + totals.parameter_bits + totals.state_bits,
         "energy": {

@@ -83,6 +83,8 @@ def test_figures_of_a_small_network_by_hand():
     assert (first.sops, first.spikes, first.mean_rate) == (0, counts.sum(), counts.sum() / 128)
     assert (last.sops, last.synapses, last.macs, last.eq13) == (3 * counts.sum(), 96, 24, 3 * 17)
     assert (first.eq14, last.eq14, last.spikes) == (3 * counts.sum(), 0, 0)
+    # 24 weights, each once, times the spikes of one of 32 neurons; the input is no spikes
+    assert (first.kernel_ops, last.kernel_ops) == (0, 24 * counts.sum() / 32)
     assert (first.state_bits, last.state_bits) == (32 * 12, 30)
     assert first.weight_bits == 18 * next(netlist.incoming(hidden.name)).weights.bits
     assert report.totals.eq13 == 32 * 19 + 3 * 17
@@ -103,6 +105,8 @@ def test_events_are_operations_and_no_products():
     network = make("events-rate")
     report, counts = report_of(network)
     events, still = report.layers[0].projections
+    memory = next(p.weights for p in backend.lower(network).incoming("p5") if p.source == "p0")
+    assert report.layers[0].kernel_ops == counts["p0"].mean() * memory.values.size
     assert events.sops == (counts["p0"] * fanout_of(network, "p0", "p5")).sum() > 0
     assert (events.analog_macs, still.sops) == (0, 0)
     assert still.analog_macs > 0

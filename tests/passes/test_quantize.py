@@ -66,6 +66,19 @@ def test_weights_are_codes_within_half_a_step(ann, schedule, bits, per):
 
 
 @SOME
+@given(ann_networks(), BITS, st.sampled_from(("layer", "channel")))
+def test_balanced_rounding_keeps_the_sum_of_each_channels_weights(ann, bits, per):
+    real = normalized(ann, "rate")
+    whole = Quantize(bits=bits, per=per, rounding="balanced").apply(real, context(samples(ann, 3)))
+    for _, node, step, weight in projections(real, whole):
+        code = whole.op(node).weight.array
+        error = code - weight / align(step, code)
+        assert np.abs(error).max() <= 1 + 1e-6
+        if code.ndim > 1:
+            assert np.abs(error.reshape(len(code), -1).sum(axis=1)).max() <= 0.5 + 1e-6
+
+
+@SOME
 @given(ann_networks(), BITS)
 def test_no_projection_wastes_a_bit(ann, bits):
     real = normalized(ann, "rate")

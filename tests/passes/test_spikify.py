@@ -70,6 +70,48 @@ def test_mse_is_below_the_maximum_and_no_worse():
     assert error(found) <= 1.02 * min(map(error, grid))
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.25])
+def test_mse_reckons_with_the_eta_of_the_neurons(eta):
+    """Levels that are truncated (η = 0, Castagnetti 2023, Eq. 7) want a lower threshold."""
+
+    def error(scale: float) -> float:
+        code = np.clip(np.floor(DATA / scale * 16 + eta), 0, 16)
+        return float(((DATA - scale / 16 * code) ** 2).sum())
+
+    found = float(scale_of(identity_layer(3), f"lambda=mse,eta={eta}", DATA))
+    rounding = float(scale_of(identity_layer(3), "lambda=mse", DATA))
+    assert error(found) <= 1.02 * min(map(error, np.linspace(0.05, 1, 400) * DATA.max()))
+    assert found < rounding
+    assert error(found) < error(rounding)
+
+
+@pytest.mark.parametrize(
+    ("per", "iterations"), [("layer", 1), ("layer", 50), ("channel", 50), ("layer", 4000)]
+)
+def test_local_threshold_balancing_steps_as_published(per, iterations):
+    """Bu 2024, Eq. 14-15, with the mean as in the authors' code."""
+    limit = np.zeros(3 if per == "channel" else ())
+    for _ in range(iterations):
+        limit = limit + 2 * np.maximum(DATA - limit, 0).mean(axis=0 if per == "channel" else None)
+    found = scale_of(identity_layer(3), f"lambda=local,iterations={iterations},per={per}", DATA)
+    floor = CHANNEL_FLOOR * limit.max()
+    assert found == pytest.approx(np.maximum(limit, floor), rel=5e-3)
+
+
+def test_local_threshold_balancing_rises_to_the_maximum():
+    found = [
+        float(scale_of(identity_layer(3), f"lambda=local,iterations={n}", DATA)) for n in (1, 100, 10**5)
+    ]
+    top = float(scale_of(identity_layer(3), "lambda=max", DATA))
+    assert found == sorted(found)
+    assert 0.99 * top < found[-1] <= top
+
+
+def test_local_threshold_balancing_never_exceeds_the_largest_value():
+    """The first step from 0 is twice the mean: too far where all values are alike."""
+    assert scale_of(identity_layer(2), "lambda=local,iterations=1", np.full((5, 2), 3.0)) == 3.0
+
+
 def test_a_quiet_channel_gets_a_share_of_its_layers_scale():
     found = scale_of(identity_layer(3), "lambda=max,per=channel", DATA)
     top = DATA.max(axis=0)
@@ -92,7 +134,7 @@ def test_a_dead_layer_has_scale_one_and_a_note():
     assert [d.code for d in compile_context.diagnostics.items] == ["SNNC0121"]
 
 
-@pytest.mark.parametrize("text", ["T=0", "percentile=0", "percentile=101"])
+@pytest.mark.parametrize("text", ["T=0", "percentile=0", "percentile=101", "iterations=0", "eta=1.0"])
 def test_options_out_of_range(text):
     with pytest.raises(CompileError, match="SNNC0154"):
         run(identity_layer(2), f"spikify{{{text}}}")
@@ -101,7 +143,7 @@ def test_options_out_of_range(text):
 @SOME
 @given(
     ann_networks(),
-    st.sampled_from(("max", "mse", "percentile")),
+    st.sampled_from(("max", "mse", "percentile", "local")),
     st.booleans(),
     st.sampled_from(("layer", "channel")),
 )

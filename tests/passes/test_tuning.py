@@ -20,7 +20,8 @@ from snnc.fixedpoint import align
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Output, Readout, Weighted
 from snnc.ir.parser import parse
-from snnc.passes import CalibrateBias, CalibrateWeights, CorrectOverTime
+from snnc.passes import CalibrateBias, CalibrateOffsets, CalibrateWeights, CorrectOverTime
+from snnc.passes.calibrate_offsets import counts_worth
 from snnc.pipeline import CompileContext
 from snnc.prove import outputs
 
@@ -110,6 +111,28 @@ def test_saved_shifts_give_the_same_network_without_data(ann, spikify):
     assert [d.code for d in other.diagnostics.items] == ["SNNC0127"]
 
 
+@SOME
+@given(ann_networks())
+def test_offsets_never_leave_a_channel_further_from_what_its_charge_is_worth(ann):
+    before, known = quantized(ann, "T=12")
+    after = CalibrateOffsets().apply(before, known)
+
+    def check(node, drive):
+        old, new = before.op(node), after.op(node)
+        if isinstance(old, Readout):
+            assert new == old
+            return {}
+        unit = align(old.unit.array, drive.expected[0]) / 12
+        worth = counts_worth(old, drive, 12)
+        left, given = (np.abs((worth - drive.respond(op) / unit).mean(axis=(0, 2))) for op in (new, old))
+        assert (left <= given + 1e-9).all()
+        return {node: new}
+
+    known.tune(after, check, 4)
+    again = context(saved=known.statistics)
+    assert CalibrateOffsets().apply(before, again) == after
+
+
 def test_calibration_is_refused_without_the_ann_and_without_samples():
     builder = Builder()
     network = builder.read(builder.input(2))
@@ -119,6 +142,17 @@ def test_calibration_is_refused_without_the_ann_and_without_samples():
         CalibrateBias(samples=0).check_options()
     with pytest.raises(CompileError, match="SNNC0154"):
         CorrectOverTime(alpha=0.0).check_options()
+    with pytest.raises(CompileError, match="SNNC0154"):
+        CalibrateOffsets(samples=0).check_options()
+
+
+@pytest.mark.parametrize("step", [CalibrateOffsets(), CorrectOverTime()])
+def test_what_corrects_the_order_of_spikes_is_refused_where_there_is_none(step):
+    builder = Builder()
+    network = builder.read(builder.input(2))
+    network.schedule = "layerwise"
+    with pytest.raises(CompileError, match="SNNC0155"):
+        step.apply(network, context({"x": np.zeros((1, 2))}))
 
 
 @SOME

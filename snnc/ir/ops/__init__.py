@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snnc.ir.ops.address import Concat, Delay, Pad, Pool, Reshape, Slice, SumPool, Transpose
-from snnc.ir.ops.ann import AveragePool, BatchNorm, Clip, FakeQuant, MaxPool, Relu
+from snnc.ir.ops.ann import UNBOUNDED, AveragePool, BatchNorm, Clip, FakeQuant, MaxPool, Relu
 from snnc.ir.ops.base import Level, Op, merge_origins
 from snnc.ir.ops.linear import Add, Conv2d, Dense, Scale, Weighted
 from snnc.ir.ops.spiking import ONE, ZERO, IfNeuron, Input, MaxGate, Output, Readout, has_time, run_total
@@ -39,6 +39,7 @@ REGISTRY: dict[str, type[Op]] = {
 __all__ = [
     "ONE",
     "REGISTRY",
+    "UNBOUNDED",
     "ZERO",
     "Add",
     "AveragePool",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,11 +76,16 @@ class Clip(Op):
         return operands[0]
 
 
+UNBOUNDED = 1 << 31
+"""The codes of a rounding that no clip bounds reach so far both ways."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FakeQuant(Op):
-    """y = s·clip(⌊x/s⌉, low, high), ties to even: a tensor that was quantized and dequantized.
+    """y = s·clip(⌊x/s⌉, low, high): a tensor that was quantized and dequantized, or rounded in the model.
 
-    ``scale`` is [] or [C]. With low = 0 it is a clip to high + 1 levels, with low < 0 signed.
+    ``scale`` is [] or [C]. With low = 0 it is a clip to high + 1 levels, with low < 0 signed. Values half-way
+    between two codes go to the even one, or ``up``: ⌊x/s + ½⌋.
     """
 
     mnemonic: ClassVar[str] = "fake_quant"
@@ -89,6 +94,17 @@ class FakeQuant(Op):
     scale: Constant
     low: int
     high: int
+    ties: Literal["even", "up"] = "even"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a greatest code."""
+        return self.high < UNBOUNDED
+
+    def codes(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """clip(⌊x/s⌉, low, high), given x/s."""
+        rounded = np.floor(x + 0.5) if self.ties == "up" else np.rint(x)
+        return np.asarray(np.clip(rounded, self.low, self.high))
 
     @property
     def top(self) -> npt.NDArray[np.float64]:

@@ -25,6 +25,9 @@ from snnc.ir.ops import IfNeuron, Op, Output, Readout, has_time
 SPIKE_BYTES = 1 << 28
 """The spikes alive together take no more. A constant, so that results do not depend on the machine."""
 
+NEURON_STEPS = 2_400_000_000
+"""So often, at most, neurons are updated in all samples together. It bounds the time for deep networks."""
+
 NEURONS = 1024
 """About so many neurons of a population are looked at."""
 
@@ -48,8 +51,7 @@ def tune(
     ``inputs`` are in the user's layout; at least so many ``positions`` of each channel are looked at. A
     population that stands for no tensor of ``ann`` stays as it is.
     """
-    most = max(1, SPIKE_BYTES // sample_bytes(network))
-    inputs = {name: x[:most] for name, x in inputs.items()}
+    inputs = {name: x[: _most_samples(network)] for name, x in inputs.items()}
     seen = {n: _positions(network.type(n).shape, positions) for n in network.of(IfNeuron, Readout)}
     expected = _expected(network, ann, inputs, seen, engine.threads)
 
@@ -75,6 +77,14 @@ def tune(
 
     with ThreadPoolExecutor(engine.threads) as pool:
         return engine.adjusted(network, inputs, adjusted)
+
+
+def _most_samples(network: Network) -> int:
+    """What memory and patience allow; never less than one."""
+    assert network.steps is not None
+    steps = network.steps if network.schedule == "rate" else 1
+    neurons = sum(network.type(n).size for n in network.of(IfNeuron))
+    return max(1, min(SPIKE_BYTES // sample_bytes(network), NEURON_STEPS // (steps * max(neurons, 1))))
 
 
 def _positions(shape: tuple[int, ...], least: int) -> Ints:

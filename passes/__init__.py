@@ -113,6 +113,8 @@ PRESETS: dict[str, str] = {
     "local-balance": f"{_currents('lambda=local', _HALF)},legalize",
     # Hao 2023, as far as V(0) can be known before the run
     "offset-spikes": f"{_currents(residual=_HALF)},calibrate-offsets,legalize",
+    # the same, and what layers pass on corrected as well (Li 2021): no neuron and no memory more
+    "offset-bias": f"{_currents(residual=_HALF)},calibrate-offsets,calibrate-bias,legalize",
     # Wu 2024
     "ftbc": f"{_currents()},correct-over-time{{error=step}},legalize",
     # the same on the running total: the least loss at few steps where no spike has a sign

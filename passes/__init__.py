@@ -74,7 +74,10 @@ _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 """A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
 
 
-def _currents(scale: str = _PERCENTILE, residual: str = _TRE) -> str:
+_BALANCED = ",rounding=balanced"
+
+
+def _currents(scale: str = _PERCENTILE, residual: str = _TRE, rounding: str = "") -> str:
     """λ, by default 99.9th percentiles, and weight scales for each channel, up to the integers.
 
     Under a λ of the layer, channels of unlike range, as after depthwise convolutions, would be slow or
@@ -82,7 +85,7 @@ def _currents(scale: str = _PERCENTILE, residual: str = _TRE) -> str:
     """
     return (
         f"{_BEFORE},spikify{{{scale},per=channel}},form-projections,"
-        f"normalize-currents,{residual},quantize{{per=channel}}"
+        f"normalize-currents,{residual},quantize{{per=channel{rounding}}}"
     )
 
 
@@ -115,6 +118,8 @@ PRESETS: dict[str, str] = {
     "local-balance": f"{_currents('lambda=local', _HALF)},legalize",
     # Hao 2023, as far as V(0) can be known before the run
     "offset-spikes": f"{_currents(residual=_HALF)},calibrate-offsets,legalize",
+    # the same, and what layers pass on corrected as well (Li 2021): no neuron and no memory more
+    "offset-bias": f"{_currents(residual=_HALF)},calibrate-offsets,calibrate-bias,legalize",
     # Wu 2024
     "ftbc": f"{_currents()},correct-over-time{{error=step}},legalize",
     # the same on the running total: the least loss at few steps where no spike has a sign
@@ -123,8 +128,9 @@ PRESETS: dict[str, str] = {
     "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-weights,legalize",
     # the ECC authors' tool, layer by layer
     "layerwise": f"{_currents('schedule=layerwise,lambda=mse')},calibrate-weights,legalize",
-    # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round
-    "phase": f"{_currents('schedule=phase,lambda=mse')},calibrate-bias,legalize",
+    # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round, and
+    # that the rounding of weights is what is left
+    "phase": f"{_currents('schedule=phase,lambda=mse', rounding=_BALANCED)},calibrate-bias,legalize",
     **{
         # a layer has one threshold, because those of a core are few; max pools become averages
         chip: "simplify,fold-batchnorm,lower-pooling{max=average},fuse-linear,"

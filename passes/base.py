@@ -10,6 +10,7 @@ from snnc.diagnostics import CompileError
 from snnc.ir.context import Context
 from snnc.ir.network import Network
 from snnc.ir.ops import Level
+from snnc.ir.schedule import Schedule
 
 
 class Promise(enum.Enum):
@@ -43,6 +44,18 @@ class Pass:
     def check_options(self) -> None:
         """Raise CompileError (SNNC0154) for options out of range; called before any pass runs."""
         return
+
+    def check_schedule(self, schedule: Schedule, steps: int) -> None:
+        """Raise CompileError (SNNC0155) where the pass means nothing under a schedule of T = ``steps``.
+
+        Called before any pass runs where spikify stands before it in the pipeline.
+        """
+        return
+
+    def require_schedule(self, network: Network) -> None:
+        """Raise CompileError where the pass means nothing under the network's own schedule."""
+        if network.schedule is not None and network.steps is not None:
+            self.check_schedule(network.schedule, network.steps)
 
     def options(self) -> dict[str, Any]:
         """Option names as written in pipeline text, and their values."""

@@ -29,6 +29,7 @@ from snnc.ir.constants import Constant
 from snnc.ir.context import Context, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, has_time
+from snnc.ir.schedule import Schedule
 from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
@@ -52,15 +53,19 @@ class CalibrateOffsets(Pass):
         if self.samples < 1:
             raise CompileError.of("SNNC0154", f"calibrate-offsets needs samples ≥ 1, not {self.samples}")
 
+    def check_schedule(self, schedule: Schedule, steps: int) -> None:
+        """``rate`` alone."""
+        if schedule != "rate":
+            raise CompileError.of(
+                "SNNC0155",
+                f"neurons fire once all has arrived under {schedule}: there are no offset spikes",
+                remedy="use the schedule rate, or leave calibrate-offsets out",
+            )
+
     def apply(self, network: Network, context: Context) -> Network:
         """The calibrated network; the same network where there are no data."""
         self.require_level(network)
-        if network.schedule != "rate":
-            raise CompileError.of(
-                "SNNC0155",
-                f"neurons fire once all has arrived under {network.schedule}: there are no offset spikes",
-                remedy="use the schedule rate, or leave calibrate-offsets out",
-            )
+        self.require_schedule(network)
 
         def find(op: Tunable, drive: Drive) -> Floats:
             offset = np.zeros(drive.expected.shape[1])

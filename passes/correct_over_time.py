@@ -24,6 +24,7 @@ from snnc.fixedpoint import Floats, align
 from snnc.ir.context import Context, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import Level, Readout
+from snnc.ir.schedule import Schedule
 from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass, Promise
 from snnc.passes.tuning import Tunable, membrane_units, tuned, with_bias
@@ -49,13 +50,15 @@ class CorrectOverTime(Pass):
                 f"correct-over-time needs samples ≥ 1 and alpha > 0, not {self.samples}, {self.alpha}",
             )
 
+    def check_schedule(self, schedule: Schedule, steps: int) -> None:
+        """``rate`` alone."""
+        if schedule != "rate":
+            raise CompileError.of("SNNC0155", f"correct-over-time is for the schedule rate, not {schedule}")
+
     def apply(self, network: Network, context: Context) -> Network:
         """The corrected network; the same network where there are no data."""
         self.require_level(network)
-        if network.schedule != "rate":
-            raise CompileError.of(
-                "SNNC0155", f"correct-over-time is for the schedule rate, not {network.schedule}"
-            )
+        self.require_schedule(network)
 
         def put(op: Tunable, extra: Floats) -> Tunable:
             return with_bias(op, membrane_units(op, extra), network.full_count)

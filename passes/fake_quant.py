@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnc.diagnostics import CompileError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import (
@@ -156,19 +155,6 @@ def scale_into_quantization(network: Network, node: int) -> bool:
     network.set(node, merged, x)
     _remove_unused(network, quantized, source)
     return True
-
-
-def refuse_unbounded(network: Network) -> None:
-    """Raise CompileError for a rounding that no clip bounds."""
-    for node in network.of(FakeQuant):
-        op = network.op(node)
-        if isinstance(op, FakeQuant) and not op.bounded:
-            raise CompileError.of(
-                "SNNC0120",
-                "values are rounded and not clipped, or not clipped at one of their levels",
-                where=op.origin,
-                remedy="bound them by Clip(0, c), with c a whole number of levels, and run simplify",
-            )
 
 
 def _scalars(network: Network, node: int) -> tuple[float, float] | None:

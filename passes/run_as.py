@@ -26,6 +26,7 @@ from snnc.diagnostics import CompileError
 from snnc.ir.context import Context
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, Readout, has_time
+from snnc.ir.schedule import Schedule
 from snnc.passes.base import Pass, Promise
 
 
@@ -47,15 +48,19 @@ class RunAs(Pass):
         if network.level != "int":
             super().require_level(network)
 
+    def check_schedule(self, schedule: Schedule, steps: int) -> None:
+        """Signed spikes under ``rate`` alone."""
+        if self.spikes == "signed" and schedule != "rate":
+            raise CompileError.of(
+                "SNNC0155",
+                f"neurons fire once all has arrived under {schedule}, and have nothing to take back",
+                remedy="use the schedule rate, or spikes=single",
+            )
+
     def apply(self, network: Network, context: Context) -> Network:
         """The network with other neurons."""
         self.require_level(network)
-        if self.spikes == "signed" and network.schedule != "rate":
-            raise CompileError.of(
-                "SNNC0155",
-                f"neurons fire once all has arrived under {network.schedule}, and have nothing to take back",
-                remedy="use the schedule rate, or spikes=single",
-            )
+        self.require_schedule(network)
         changes = {"reset": self.reset, "compare": self.compare}
         given = {name: value for name, value in changes.items() if value is not None}
         result = network.copy()

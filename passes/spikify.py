@@ -26,7 +26,6 @@ from snnc.ir.ops import (
     ZERO,
     Add,
     Clip,
-    Concat,
     FakeQuant,
     IfNeuron,
     Input,
@@ -43,9 +42,9 @@ from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
-from snnc.passes.fake_quant import refuse_unbounded
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
+from snnc.passes.refusals import refuse_mixed_concats, refuse_shapes, refuse_unbounded, refuse_unlowered
 from snnc.passes.saved import saved_scales
 from snnc.passes.sharing import bounds, share_where_mixed
 
@@ -84,6 +83,7 @@ class Spikify(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         """The spiking network, in the ANN's units."""
         self.require_level(network)
+        refuse_unlowered(network)
         refuse_unbounded(network)
         result = network.copy()
         activations_to_host(result)
@@ -303,31 +303,6 @@ def _population(op: Op, scale: Floats, *, signed: bool) -> IfNeuron:
         origin=op.origin,
         source=op.source,
     )
-
-
-def refuse_shapes(network: Network, nodes: Sequence[int]) -> None:
-    """Raise CompileError unless every population to be is [C] or [C, H, W]."""
-    for node in nodes:
-        shape = network.type(node).shape
-        if len(shape) not in (1, 3):
-            raise CompileError.of(
-                "SNNC0120",
-                f"a population of shape {list(shape)} is neither [C] nor [C, H, W]",
-                where=network.op(node).origin,
-                remedy="flatten the tensor or give it two spatial axes",
-            )
-
-
-def refuse_mixed_concats(network: Network) -> None:
-    """Raise CompileError where a constant current and spikes are concatenated: no one map takes both."""
-    for node in network.of(Concat):
-        if len({type(x.element) for x in network.operand_types(node)}) > 1:
-            raise CompileError.of(
-                "SNNC0120",
-                "the input is concatenated with spikes",
-                where=network.op(node).origin,
-                remedy="use --input rate, so that the input is spikes too",
-            )
 
 
 def gate_maximum(network: Network, node: int) -> None:

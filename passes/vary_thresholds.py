@@ -28,6 +28,7 @@ from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level
+from snnc.ir.schedule import Schedule
 from snnc.passes.base import Pass, Promise
 from snnc.passes.inject_tre import is_encoder
 
@@ -58,15 +59,19 @@ class VaryThresholds(Pass):
         if not 0 < self.sigma < math.inf:
             raise CompileError.of("SNNC0154", f"vary-thresholds needs sigma > 0, not {self.sigma}")
 
-    def apply(self, network: Network, context: Context) -> Network:
-        """The network with other thresholds and amplitudes."""
-        self.require_level(network)
-        if network.schedule != "rate" or network.full_count > MOST_STEPS:
+    def check_schedule(self, schedule: Schedule, steps: int) -> None:
+        """``rate`` alone, and not too many steps to search for a threshold of each."""
+        if schedule != "rate" or steps > MOST_STEPS:
             raise CompileError.of(
                 "SNNC0155",
                 f"vary-thresholds is for the schedule rate and at most {MOST_STEPS} steps, "
-                f"not {network.schedule} and T={network.steps}",
+                f"not {schedule} and T={steps}",
             )
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """The network with other thresholds and amplitudes."""
+        self.require_level(network)
+        self.require_schedule(network)
         pattern, value = optimum(network.full_count, varying=self.thresholds == "varying")
         result = network.copy()
         for node in network.of(IfNeuron):

@@ -104,8 +104,14 @@ def evaluation(
     inputs = {name: x if x.dtype == dtype else Converted(x, dtype) for name, (x, dtype) in fitting.items()}
     # y belongs to the array that the rules choose, not to any that the user may name
     has_labels = "y" in file.headers() and all(_labelled(file, k, name) for name, k in keys.items())
-    labels = class_numbers(file.read("y", limit), len(next(iter(inputs.values())))) if has_labels else None
-    return Evaluation(inputs, labels)
+    if not has_labels:
+        return Evaluation(inputs, None)
+    # a limit would hide that they are not of the same samples
+    headers = file.headers()
+    shape, samples = headers["y"].shape, headers[next(iter(keys.values()))].shape[0]
+    if shape[:1] != (samples,):
+        raise CompileError.of(EVALUATION, f"the labels have shape {shape}, the data have {samples} samples")
+    return Evaluation(inputs, class_numbers(file.read("y", limit), len(next(iter(inputs.values())))))
 
 
 def inputs_of(network: Network) -> dict[str, Input]:

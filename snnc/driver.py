@@ -188,7 +188,7 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
 
     Raises UsageError for faulty text and for options nothing takes, CompileError for options out of range.
     """
-    from snnc import passes
+    from snnc import passes, pipeline
 
     if request.preset and request.pipeline is not None:
         raise UsageError.of("SNNC0154", "a preset and a pipeline exclude each other")
@@ -200,8 +200,7 @@ def build_passes(request: Request) -> tuple[Pass, ...]:
             raise UsageError.of("SNNC0153", f"unknown preset {name!r}", remedy=remedy)
         text = passes.PRESETS[name]
     built = passes.build(text, request.flags) if isinstance(text, str) else text.passes
-    for step in built:
-        step.check_options()
+    pipeline.check(built)
     for flag, value in request.flags.items():
         if all(step.options().get(flag) != value for step in built):
             raise UsageError.of("SNNC0154", f"{flag}={value} has no effect: no pass of the pipeline takes it")

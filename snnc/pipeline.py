@@ -22,6 +22,7 @@ from snnc.ir.ops import Clip, Conv2d, IfNeuron, MaxGate, Output, Relu
 from snnc.ir.verify import verify
 from snnc.passes import build
 from snnc.passes.base import Pass, Promise
+from snnc.passes.spikify import Spikify
 from snnc.prove import FUNCTION_TOLERANCE, TRACE_BYTES, Proof, Prover
 from snnc.spec import to_text
 
@@ -89,9 +90,7 @@ def run(
     """
     if network.level == "ann" and context.imported is None:
         context.imported = network
-    for step in passes:
-        with _naming(step, ()):
-            step.check_options()
+    check(passes)
     refuse_too_large(network, probe, context.max_memory)
     inputs = probe_inputs(network, context, probe)
     refuse_overflow(network, inputs)
@@ -109,6 +108,17 @@ def run(
         if step.name == stop_after:
             break
     return PipelineResult(network, ann, records)
+
+
+def check(passes: Sequence[Pass]) -> None:
+    """Raise CompileError for options that are out of range or contradict those of other passes."""
+    spikify: Spikify | None = None
+    for step in passes:
+        with _naming(step, ()):
+            step.check_options()
+            if spikify is not None:
+                step.check_schedule(spikify.schedule, spikify.steps)
+        spikify = step if isinstance(step, Spikify) else spikify
 
 
 def refuse_too_large(network: Network, samples: int, memory: int) -> None:

@@ -67,6 +67,14 @@ def test_evaluation_takes_x_and_its_labels(save):
     assert data.evaluation(f"{file}:other", ONE, Diagnostics()).labels is None
 
 
+@pytest.mark.parametrize("limit", [None, 2])
+def test_labels_of_other_samples_are_refused_whatever_the_limit(save, limit):
+    file = save(x=X, y=np.array([1, 0, 2]))
+    with pytest.raises(CompileError, match=r"shape \(3,\), the data have 4 samples") as caught:
+        data.evaluation(file, ONE, Diagnostics(), limit=limit)
+    assert caught.value.diagnostics[0].code == "SNNC0162"
+
+
 def test_a_model_of_several_inputs_takes_them_by_name(save):
     both = network("a", "b")
     found = data.calibration(save(a=X, b=X + 1), both, Diagnostics())

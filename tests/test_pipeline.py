@@ -396,3 +396,21 @@ def test_the_probe_is_the_data_or_seeded_noise(cnn):
 def test_origins_survive_the_pipeline(cnn):
     network = run(cnn, f"{FORMED},normalize-currents,quantize", ramp(cnn)).network
     assert all(network.op(n).origin for n in network.of(Weighted, IfNeuron))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "later"),
+    [
+        ("T=8,schedule=layerwise", "calibrate-offsets"),
+        ("T=8,schedule=layerwise", "correct-over-time"),
+        ("schedule=phase", "run-as{spikes=signed}"),
+        ("T=32", "vary-thresholds"),
+    ],
+)
+def test_what_contradicts_the_schedule_is_refused_before_any_pass_runs(cnn, schedule, later):
+    seen = []
+    with pytest.raises(CompileError, match="SNNC0155"):
+        Pipeline(f"simplify,spikify{{{schedule}}},form-projections,{later}").run(
+            cnn, context(), observe=lambda *step: seen.append(step)
+        )
+    assert not seen

@@ -17,7 +17,7 @@ from snnc.diagnostics import CompileError, Diagnostics
 from snnc.driver import Request, optimise
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
-from snnc.ir.ops import Clip, Dense, IfNeuron, Input, Output, Relu
+from snnc.ir.ops import AveragePool, Clip, Dense, IfNeuron, Input, Output, Relu, Reshape
 from snnc.ir.statistics import round_up
 from snnc.passes.spikify import CHANNEL_FLOOR
 from snnc.pipeline import CompileContext, Pipeline
@@ -138,6 +138,17 @@ def test_a_dead_layer_has_scale_one_and_a_note():
 def test_options_out_of_range(text):
     with pytest.raises(CompileError, match="SNNC0154"):
         run(identity_layer(2), f"spikify{{{text}}}")
+
+
+def test_what_other_passes_replace_is_to_be_replaced_first():
+    network = Network("pooled")
+    x = network.add(Input(name="x", shape=(1, 2, 2)))
+    pooled = AveragePool(kernel=(2, 2), strides=(2, 2), divisors=Constant(np.array([[4]])), origin=("pool",))
+    flat = network.add(Reshape(shape=(1,)), network.add(pooled, x))
+    network.add(Output(name="y"), network.add(Dense(weight=Constant(np.eye(1))), flat))
+    with pytest.raises(CompileError, match="average_pool is to be replaced") as caught:
+        Pipeline("spikify{T=4}").run(network, context({"x": np.ones((1, 1, 2, 2))}))
+    assert caught.value.diagnostics[0].where == ("pool",)
 
 
 @SOME

@@ -17,6 +17,8 @@ from snnc.ir.ops import Conv2d
 
 Array = npt.NDArray[Any]
 
+_FEW = 16
+
 
 class Glimpse:
     """What flows into a population [M, H, W] at flat ``positions`` [P] of each channel.
@@ -42,12 +44,13 @@ class Glimpse:
         return [self._windows(k, x, workspace) for k, x in enumerate(operands)] if self.partial else operands
 
     def settle(self, operands: list[Array], workspace: Workspace) -> None:
-        """Let ``flow`` choose its drives by the first sample of operands [N, S, H, W, C]."""
+        """Let ``flow`` choose its drives by a few entries in the middle of operands [N, S, H, W, C]."""
         if any(drive.chosen is None for drive in self.flow.drives):
-            first = [x[:1] for x in operands]
-            flat = self.operands([x.reshape(-1, *x.shape[2:]) for x in first], workspace)
-            few = [y.reshape(*x.shape[:2], *y.shape[1:]) for x, y in zip(first, flat, strict=True)]
-            self.flow.settle(few, workspace)
+            middle = operands[0].shape[1] // 2
+            few = [x[:1, middle : middle + _FEW] if self.flow.clock.delays else x[:_FEW] for x in operands]
+            flat = self.operands([x.reshape(-1, *x.shape[2:]) for x in few], workspace)
+            seen = [y.reshape(*x.shape[:2], *y.shape[1:]) for x, y in zip(few, flat, strict=True)]
+            self.flow.settle(seen, workspace)
 
     def _windows(self, k: int, x: Array, workspace: Workspace) -> Array:
         entries, height, width, channels = x.shape

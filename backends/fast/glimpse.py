@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from snnc.backends.fast.currents import Currents
 from snnc.backends.fast.drive import Workspace
-from snnc.backends.fast.kernels import take_sites
 from snnc.backends.fast.layout import Window, image
 from snnc.backends.fast.part import Part
 from snnc.ir.constants import Constant
@@ -56,9 +55,12 @@ class Glimpse:
         entries, height, width, channels = x.shape
         sites = self._sites[k]
         windows = workspace.take(f"windows {k}", entries * sites.size * channels, x.dtype)
-        windows = windows.reshape(entries, *sites.shape, channels)
-        take_sites(x.reshape(entries, height * width, channels), sites, windows)
-        return windows
+        windows = windows.reshape(entries, sites.size, channels)
+        rows = x.reshape(entries, height * width, channels)
+        # sites beyond the border are clipped, and then cleared
+        np.take(rows, sites.ravel(), axis=1, out=windows, mode="clip")
+        windows[:, sites.ravel() < 0] = 0
+        return windows.reshape(entries, *sites.shape, channels)
 
     def interior(self, z: Array, entries: int) -> Array:
         """The currents [B, P, M] in the buffer that ``flow`` filled."""

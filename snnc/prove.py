@@ -73,7 +73,8 @@ class Prover:
     ) -> None:
         """``inputs`` are in the user's layout with a batch axis; ``max_memory`` is in bytes.
 
-        ``engine`` runs whole integer networks where a loss is measured and nothing is judged.
+        ``engine`` runs whole integer networks where a loss is measured and nothing is judged; the reference
+        has as many threads.
         """
         self.inputs, self._memory = inputs, max_memory
         self._engine = engine or FastEngine(max_memory=max_memory)
@@ -242,7 +243,8 @@ class Prover:
         key, record = id(network), record and network.schedule == "rate"
         if key not in self._traces or (record and not self._traces[key][1].spikes):
             short = shortened(network, self._steps(network))
-            trace = ReferenceEngine(self._memory).simulate(short, self._given(network), record=record)
+            engine = ReferenceEngine(self._memory, self._engine.threads)
+            trace = engine.simulate(short, self._given(network), record=record)
             # only the last two networks are ever compared
             self._traces.pop(key, None)
             self._traces = dict(list(self._traces.items())[-1:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -67,13 +67,14 @@ def tune(
             z = shown()
             return (z.astype(np.int64) + _bias(network, _at(op, where), z.shape[2:]))[..., 0, :]
 
-        def respond(op: IfNeuron | Readout) -> Floats:
-            return _response(network, _at(op, where), shown(), pool)
+        responder = functools.cache(lambda: _responder(network, shown(), where, pool))
 
         def totals() -> Mapping[int, Ints]:
             return arriving.totals(where)
 
-        return adjust(node, Drive(arrive, _expressible(op, expected[node]), respond, totals))
+        return adjust(
+            node, Drive(arrive, _expressible(op, expected[node]), lambda op: responder()(op), totals)
+        )
 
     with ThreadPoolExecutor(engine.threads) as pool:
         return engine.adjusted(network, inputs, adjusted)
@@ -133,21 +134,26 @@ def _bias(network: Network, op: IfNeuron | Readout, shape: tuple[int, ...]) -> I
     return total_bias(op.bias, shape, network.full_count)[None]
 
 
-def _response(network: Network, op: IfNeuron | Readout, z: Ints, pool: ThreadPoolExecutor) -> Floats:
-    """What an op makes of a current [N, S, C, 1, P]; see ``Drive``."""
-    if isinstance(op, Readout):
-        membrane = read_out(op, z.astype(np.int64), network)[:, -1]
-        return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
-    counts = _counts(network, op, z, pool)[..., 0, :]
-    return np.asarray(counts * align(op.unit.array, counts[0]) / network.full_count)
+def _responder(
+    network: Network, z: Ints, positions: Ints, pool: ThreadPoolExecutor
+) -> Callable[[IfNeuron | Readout], Floats]:
+    """What ops make of a current [N, S, C, 1, P]; see ``Drive``."""
+    largest = max(int(z.max(initial=0)), -int(z.min(initial=0)))
 
+    def respond(op: IfNeuron | Readout) -> Floats:
+        op = _at(op, positions)
+        if isinstance(op, Readout):
+            membrane = read_out(op, z.astype(np.int64), network)[:, -1]
+            return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
+        if network.schedule == "rate":
+            pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
+            counts = np.concatenate(list(pool.map(lambda x: count_spikes(network, op, x, largest), pieces)))
+        else:
+            counts = integrate_then_fire(op, z[:, 0].astype(np.int64), network.full_count)[0]
+        said = counts[..., 0, :]
+        return np.asarray(said * align(op.unit.array, said[0]) / network.full_count)
 
-def _counts(network: Network, op: IfNeuron, z: Ints, pool: ThreadPoolExecutor) -> Ints:
-    """The counts [N, *shape] of a population that receives z [N, S, *shape]."""
-    if network.schedule != "rate":
-        return integrate_then_fire(op, z[:, 0].astype(np.int64), network.full_count)[0]
-    pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
-    return np.concatenate(list(pool.map(lambda piece: count_spikes(network, op, piece), pieces)))
+    return respond
 
 
 def _at(op: IfNeuron | Readout, positions: Ints) -> IfNeuron | Readout:

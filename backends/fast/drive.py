@@ -183,12 +183,19 @@ class ProductDrive:
         for start in range(0, len(x), group):
             operand = x[start : start + group]
             rows = len(operand) * sites
-            columns = workspace.take("columns", rows * self._depth, np.uint8).reshape(rows, self._depth)
-            w = self._window
-            whole = columns.reshape(len(operand), *self._extent)
-            take_columns(operand, w.kernel, w.strides, w.pads, w.dilations, whole)
-            y = sessions.run(self._session, columns)
+            y = sessions.run(self._session, self._columns(operand, rows, workspace))
             _accumulate(interior[start : start + group], y, self._shift)
+
+    def _columns(self, x: Array, rows: int, workspace: Workspace) -> Array:
+        """The windows of entries, [rows, depth]."""
+        w, (height, width) = self._window, x.shape[1:3]
+        if x.itemsize == 1 and w == Window((1, width), (1, width)) and self._extent[:2] == (height, 1):
+            # they are the rows of the image
+            return x.reshape(rows, self._depth).view(np.uint8)
+        columns = workspace.take("columns", rows * self._depth, np.uint8)
+        whole = columns.reshape(len(x), *self._extent)
+        take_columns(x, w.kernel, w.strides, w.pads, w.dilations, whole)
+        return columns.reshape(rows, self._depth)
 
 
 class FloatDrive:

@@ -133,11 +133,11 @@ class _Prepared:
             return None
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array) -> Array:
-    """The counts [N, C, H, W] of a population that receives z [N, T, C, H, W] under ``rate``."""
+def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
+    """As :func:`snnc.backends.fast.fire.count_spikes`, which takes its time to load."""
     from snnc.backends.fast.fire import count_spikes
 
-    return count_spikes(network, op, z)
+    return count_spikes(network, op, z, largest)
 
 
 def sample_bytes(network: Network) -> int:

@@ -120,11 +120,13 @@ class Rule:
         )
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array) -> Array:
-    """The counts, int32 [N, C, H, W], of a population that receives z [N, T, C, H, W] under ``rate``."""
+def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
+    """The counts, int32 [N, C, H, W], of a population that receives z [N, T, C, H, W] under ``rate``.
+
+    ``largest`` bounds |z|.
+    """
     samples, steps, *shape = z.shape
     height, width, channels = image(tuple(shape))
-    largest = max(int(z.max(initial=0)), -int(z.min(initial=0)))
     rule = Rule.of(network, op, tuple(shape), largest, 0)
     rows = channel_last(z, tuple(shape)).reshape(samples, -1)
     row = width * channels

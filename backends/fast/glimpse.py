@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from snnc.backends.fast.currents import Currents
 from snnc.backends.fast.drive import Workspace
-from snnc.backends.fast.kernels import take_sites
 from snnc.backends.fast.layout import Window, image
 from snnc.backends.fast.part import Part
 from snnc.ir.constants import Constant
 from snnc.ir.ops import Conv2d
 
 Array = npt.NDArray[Any]
+
+_FEW = 16
 
 
 class Glimpse:
@@ -42,20 +43,24 @@ class Glimpse:
         return [self._windows(k, x, workspace) for k, x in enumerate(operands)] if self.partial else operands
 
     def settle(self, operands: list[Array], workspace: Workspace) -> None:
-        """Let ``flow`` choose its drives by the first sample of operands [N, S, H, W, C]."""
+        """Let ``flow`` choose its drives by a few entries in the middle of operands [N, S, H, W, C]."""
         if any(drive.chosen is None for drive in self.flow.drives):
-            first = [x[:1] for x in operands]
-            flat = self.operands([x.reshape(-1, *x.shape[2:]) for x in first], workspace)
-            few = [y.reshape(*x.shape[:2], *y.shape[1:]) for x, y in zip(first, flat, strict=True)]
-            self.flow.settle(few, workspace)
+            middle = operands[0].shape[1] // 2
+            few = [x[:1, middle : middle + _FEW] if self.flow.clock.delays else x[:_FEW] for x in operands]
+            flat = self.operands([x.reshape(-1, *x.shape[2:]) for x in few], workspace)
+            seen = [y.reshape(*x.shape[:2], *y.shape[1:]) for x, y in zip(few, flat, strict=True)]
+            self.flow.settle(seen, workspace)
 
     def _windows(self, k: int, x: Array, workspace: Workspace) -> Array:
         entries, height, width, channels = x.shape
         sites = self._sites[k]
         windows = workspace.take(f"windows {k}", entries * sites.size * channels, x.dtype)
-        windows = windows.reshape(entries, *sites.shape, channels)
-        take_sites(x.reshape(entries, height * width, channels), sites, windows)
-        return windows
+        windows = windows.reshape(entries, sites.size, channels)
+        rows = x.reshape(entries, height * width, channels)
+        # sites beyond the border are clipped, and then cleared
+        np.take(rows, sites.ravel(), axis=1, out=windows, mode="clip")
+        windows[:, sites.ravel() < 0] = 0
+        return windows.reshape(entries, *sites.shape, channels)
 
     def interior(self, z: Array, entries: int) -> Array:
         """The currents [B, P, M] in the buffer that ``flow`` filled."""

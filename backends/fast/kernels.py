@@ -148,22 +148,6 @@ def _take_row(row: Any, left: Any, dilation: Any, channels: Any, target: Any) ->
             target[v * channels + c] = row[at + c] if 0 <= at < len(row) else 0
 
 
-@compiled
-def take_sites(x: Any, sites: Any, windows: Any) -> None:
-    """Sites of [B, S, C], by their numbers ``sites`` [P, K], to ``windows`` [B, P, K, C]; below 0 zeros."""
-    entries, _, channels = x.shape
-    for entry in range(entries):
-        for p in range(sites.shape[0]):
-            for k in range(sites.shape[1]):
-                target, site = windows[entry, p, k], sites[p, k]
-                if site < 0:
-                    target[:] = 0
-                else:
-                    source = x[entry, site]
-                    for c in range(channels):
-                        target[c] = source[c]
-
-
 @functools.cache
 def fire(size: int, plain: bool) -> Kernel:
     """The recurrence with membranes of ``size`` bytes; ``plain`` is soft reset, ≥, spikes of one sign."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
-from snnc.backends.reference.batches import in_batches, peak_bytes
+from snnc.backends.reference.batches import Batch, in_batches, peak_bytes
 from snnc.backends.reference.drive import (
     Clock,
     Signal,
@@ -39,14 +40,16 @@ Array = npt.NDArray[Any]
 class ReferenceEngine:
     """Simulates in float64 at the snn level and in exact int64 arithmetic at the int level.
 
-    ``max_memory`` bounds, roughly, the bytes of one batch of samples; results do not depend on it.
+    ``max_memory`` bounds, roughly, the bytes of the samples that are worked on, by ``threads`` in parallel;
+    results depend on neither.
     """
 
     name = "reference"
 
-    def __init__(self, max_memory: int = 1 << 30) -> None:
+    def __init__(self, max_memory: int = 1 << 30, threads: int = 1) -> None:
         """An engine keeps no state between runs."""
         self.max_memory = max_memory
+        self.threads = threads
 
     def simulate(self, network: Network, inputs: Mapping[str, Array], *, record: bool = False) -> Trace:
         """Run all T steps; see :class:`snnc.backends.base.Engine`."""
@@ -54,7 +57,16 @@ class ReferenceEngine:
         # a layer's operand, its sum and its temporaries are alive together
         need = 3 * peak_bytes(network, lambda node: 8 * clock.length * network.type(node).size)
         encoded = encode_inputs(network, inputs)
-        return in_batches(encoded, self.max_memory // need, lambda x: _Run(network, clock, record).run(x))
+        fair = -(-len(next(iter(encoded.values()))) // self.threads)
+        size = min(fair, self.max_memory // self.threads // need)
+
+        def run(batch: Batch) -> Trace:
+            return _Run(network, clock, record).run(batch)
+
+        if self.threads == 1:
+            return in_batches(encoded, size, run)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return in_batches(encoded, size, run, pool.map)
 
 
 class _Run:

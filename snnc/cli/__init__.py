@@ -41,6 +41,8 @@ for command in (compile_command, opt, check, passes, evaluate, simulate, report,
 
 def main() -> None:
     """The entry point of the ``snnc`` script."""
+    # samples are spread over threads here; those of a single product would wait for one another, busily
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -72,9 +72,8 @@ def tune(
         def totals() -> Mapping[int, Ints]:
             return arriving.totals(where)
 
-        return adjust(
-            node, Drive(arrive, _expressible(op, expected[node]), lambda op: responder()(op), totals)
-        )
+        goal = _expressible(op, expected[node])
+        return adjust(node, Drive(arrive, goal, lambda op: responder()(op), totals))
 
     with ThreadPoolExecutor(engine.threads) as pool:
         return engine.adjusted(network, inputs, adjusted)

@@ -25,7 +25,9 @@ from snnc.ir.ops import Conv2d, Dense
 Array = npt.NDArray[Any]
 
 _LANES = (192, 128, 96, 64, 48, 32, 16)
-_REGISTER_LANES = 288
+# sums that more registers than there are would have to hold
+_MOST_LANE_BYTES = 512
+_MOST_REGISTER_BYTES = 576
 _MOST_PLANES = 4
 _COLUMN_BYTES = 1 << 18
 
@@ -80,19 +82,20 @@ class EventDrive:
         weights = part.matrix()
         self._depth = weights.shape[2] * len(planes)
         longest = max((len(t.columns) for t in self._reach.targets), default=1) * weights.shape[3]
-        self._lanes = min(_LANES, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
-        self._together = self._targets_together()
+        widths = [lanes for lanes in _LANES if lanes * dtype.itemsize <= _MOST_LANE_BYTES]
+        self._lanes = min(widths, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
+        self._together = self._targets_together(dtype)
         self._scatter = scatter(self._lanes, self._together)
         values = [value << (part.op.shift - unit) for value in planes]
         self._weights = self._arranged(weights, values, -(-longest // self._lanes), dtype)
         if part.pool is not None:
             self._reach = self._reach.through(part.pool, part.shape)
 
-    def _targets_together(self) -> int:
+    def _targets_together(self, dtype: np.dtype[Any]) -> int:
         """How many targets share the walk through a group's events: all, if registers hold their sums."""
         counts = set(np.diff(self._reach.bounds).tolist())
         (count,) = counts if len(counts) == 1 else (1,)
-        return count if 0 < count * self._lanes <= _REGISTER_LANES else 1
+        return count if 0 < count * self._lanes * dtype.itemsize <= _MOST_REGISTER_BYTES else 1
 
     def _arranged(self, weights: Array, values: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
         width = chunks * self._lanes

@@ -21,6 +21,7 @@ from snnc.backends.fast.fire import Rule
 from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.fast.part import timed_nodes
 from snnc.backends.fast.pool import max_pool, narrow, sum_pool
+from snnc.backends.fast.real import RealCurrents, in_integers
 from snnc.backends.reference.batches import last_uses, peak_bytes
 from snnc.backends.reference.drive import Clock, Signal, event_counts, input_signal, peak, transmit
 from snnc.backends.reference.engine import has_events
@@ -39,20 +40,23 @@ class Plan:
 
     def __init__(self, network: Network) -> None:
         """Arranges weights and parameters; raises CompileError for what the schedule does not have."""
-        self.network = network
         self.clock = Clock.of(network)
         timed = timed_nodes(network)
+        real = network.level == "snn"
+        self.network, places = in_integers(network) if real else (network, {})
         self.currents: dict[int, Currents] = {}
         self.rules: dict[int, Rule] = {}
         for node in network.of(IfNeuron, Readout):
-            flow = self.currents[node] = Currents(network, node, self.clock, timed)
-            op = network.op(node)
+            origin = (self.network, node, self.clock, timed)
+            flow = RealCurrents(*origin, places[node]) if real else Currents(*origin)
+            self.currents[node] = flow
+            op = self.network.op(node)
             if isinstance(op, IfNeuron):
                 if not self.clock.delays:
                     refuse_variants(op)
-                self.rules[node] = Rule.of(network, node, flow.largest, flow.unit)
+                self.rules[node] = Rule.of(self.network, node, flow.largest, flow.unit)
         self.last = last_uses(network, self.reads)
-        self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
+        self.sample_bytes = peak_bytes(self.network, self._bytes, self.reads)
         self.batch = CACHE_BYTES // self.sample_bytes
 
     def run(self, inputs: Mapping[int, Array], record: bool) -> Trace:
@@ -176,7 +180,7 @@ class Run:
             rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
         if self.record:
-            self.trace.membranes[node] = channel_first(kept, shape, 2).astype(np.int64)
+            self.trace.membranes[node] = channel_first(flow.membranes(kept), shape, 2)
 
     def _gate(self, node: int, op: MaxGate) -> None:
         kinds = self.network.operand_types(node)[0], self.network.type(node)
@@ -227,7 +231,7 @@ class Run:
         self.signals[node] = Signal(codes[:, None], True)
 
     def _whole_current(self, node: int) -> Array:
-        """Z of all samples and entries of the time axis, int64 [N, S, …]."""
+        """Z of all samples and entries of the time axis, [N, S, …]."""
         return channel_first(self._current(node, lambda rows: rows), self.network.type(node).shape, 2)
 
     def seen(self, node: int, positions: Array) -> Array:
@@ -238,16 +242,16 @@ class Run:
         ).swapaxes(2, 3)
 
     def _current(self, node: int, part: Callable[[Array], Array]) -> Array:
-        """Some part of Z [N, S, H, W·C], int64 with the axes N and S before those of the part."""
+        """Some part of Z [N, S, H, W·C], with the axes N and S before those of the part."""
         flow, operands, still = self._prepared(node)
         still = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
-        steady = part(still)[:, None].astype(np.int64)
-        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), np.int64)
+        steady = part(still)[:, None]
+        whole = np.empty((self.samples, self.clock.length, *steady.shape[2:]), still.dtype)
         whole[:] = steady
         if operands:
             for index in self._blocks(flow):
                 block = [x[index] for x in operands]
                 z = flow.grid.interior(flow.fill(block, self.workspace), len(block[0]))
                 rows = part(z.reshape(len(z), flow.grid.height, flow.row))
-                whole[index] += rows.astype(np.int64) << flow.unit
+                whole[index] += flow.whole(rows)
         return whole

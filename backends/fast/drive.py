@@ -99,7 +99,7 @@ class EventDrive:
 
     def _arranged(self, weights: Array, values: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
         width = chunks * self._lanes
-        most = int(max(weights.max(), -int(weights.min()))) * max(map(abs, values), default=0)
+        most = _largest(weights) * max(map(abs, values), default=0)
         kept = np.int8 if most <= np.iinfo(np.int8).max else dtype
         # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
         rows = np.zeros((len(self._reach.targets), self._depth, width), kept)
@@ -161,7 +161,7 @@ def fits_bytes(part: Part) -> bool:
     """
     if not part.dense or part.low < 0 or part.high > np.iinfo(np.uint8).max:
         return False
-    largest = int(np.abs(part.op.weight.array.astype(np.int64)).max(initial=0))
+    largest = _largest(part.op.weight.array)
     return largest <= np.iinfo(np.int8).max and 2 * part.high * largest <= np.iinfo(np.int16).max
 
 
@@ -176,7 +176,7 @@ class ProductDrive:
         self._depth = matrix[..., 0].size
         kh, kw, channels = matrix.shape[:3]
         self._extent = (grid.height, grid.width, kh, kw * channels)
-        self._session = sessions.integer_product(matrix.reshape(self._depth, -1).astype(np.int8))
+        self._session = sessions.integer_product(matrix.reshape(self._depth, -1).astype(np.int8, copy=False))
 
     def add(self, x: Array, z: Array, workspace: Workspace) -> None:
         """See :class:`Drive`."""
@@ -243,6 +243,11 @@ def _accumulate(interior: Array, y: Array, shift: int) -> None:
         wide = y.astype(np.int64)
         y = wide << shift if shift > 0 else wide >> -shift
     np.add(interior, y, out=interior, casting="unsafe")
+
+
+def _largest(weights: Array) -> int:
+    """The largest magnitude, without a copy in wider integers."""
+    return max(int(weights.max()), -int(weights.min()))
 
 
 def _planes(part: Part) -> list[int]:

@@ -31,8 +31,8 @@ from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Output, Readout, SumPool,
 
 Array = npt.NDArray[Any]
 
-CACHE_BYTES = 1 << 24
-"""The spikes of a batch of samples: about what a processor's last cache holds."""
+CACHE_BYTES = 1 << 22
+"""The spikes of a batch of samples: a core's share of a processor's last cache."""
 
 
 class Plan:
@@ -198,7 +198,7 @@ class Run:
     def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
         op = self.network.op(node)
         assert isinstance(op, IfNeuron | MaxGate)
-        self.trace.counts[node] = counts
+        self.trace.counts[node] = counts.astype(narrow(self.clock.length))
         if self.record:
             self.trace.spikes[node] = spikes
         if has_events(self.network, node):

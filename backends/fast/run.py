@@ -198,7 +198,8 @@ class Run:
     def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
         op = self.network.op(node)
         assert isinstance(op, IfNeuron | MaxGate)
-        self.trace.counts[node] = counts.astype(narrow(self.clock.length))
+        negative = isinstance(op, IfNeuron) and op.negative
+        self.trace.counts[node] = counts.astype(narrow(self.clock.length, negative=negative))
         if self.record:
             self.trace.spikes[node] = spikes
         if has_events(self.network, node):

@@ -8,10 +8,12 @@ import pathlib
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numba
 from numba.core import config
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 
 Kernel = Callable[..., Any]
 
@@ -58,6 +60,27 @@ _CACHED = _FOLDER is not None and _usable(_FOLDER)
 _SETTING = threading.Lock()
 
 
+class _Runtime:
+    """A target with the runtime that arrays need, whether or not it is ready to compile."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def refresh(self) -> None:
+        rtsys.initialize(self._target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+class _Cache(FunctionCache):
+    """Numba's own prepares the target to compile, which takes half a second, before it looks for a kernel."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The kernel for these types, None if there is none."""
+        return super().load_overload(sig, _Runtime(target_context))  # type: ignore[no-untyped-call]
+
+
 def compiled(function: Kernel) -> Kernel:
     """``function`` in machine code, without the interpreter lock; compiled at its first call."""
     with _SETTING:
@@ -65,7 +88,9 @@ def compiled(function: Kernel) -> Kernel:
         # read when the kernel is made; other users of numba in this process keep their own folder
         _NUMBA.CACHE_DIR = str(_FOLDER) if _CACHED else before
         try:
-            kernel: Kernel = numba.njit(nogil=True, cache=_CACHED, error_model="numpy")(function)
+            kernel: Any = numba.njit(nogil=True, error_model="numpy")(function)
+            if _CACHED:
+                kernel._cache = _Cache(function)  # type: ignore[no-untyped-call]
         finally:
             _NUMBA.CACHE_DIR = before
-    return kernel
+    return cast(Kernel, kernel)

@@ -82,6 +82,33 @@ def spiking_networks(
     return make.read(x)
 
 
+@st.composite
+def real_networks(draw: st.DrawFn, exact: bool = False, **options) -> Network:
+    """Spiking networks of real numbers: :func:`spiking_networks`, one level up.
+
+    ``exact`` ones hold nothing but multiples of 1/8, so that float64 computes them without rounding.
+    """
+    network = draw(spiking_networks(saturation=False, **options))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def real(constant: Constant) -> Constant:
+        blur = 1 if exact else 1 + rng.uniform(0, 0.01, constant.shape)
+        return Constant(constant.array * blur / 8)
+
+    for node in network.nodes:
+        op = network.op(node)
+        if isinstance(op, Input):
+            op = op.replace(bits=0, signed=False, scale=1.0)
+        elif isinstance(op, Conv2d | Dense | Scale):
+            op = op.replace(weight=real(op.weight), shift=0, register_exponent=0, register_limit=0)
+        elif isinstance(op, IfNeuron):
+            op = op.replace(threshold=real(op.threshold), bias=real(op.bias), v_init=real(op.v_init))
+        elif isinstance(op, Readout):
+            op = op.replace(bias=real(op.bias))
+        network.set(node, op)
+    return network
+
+
 class _Maker:
     """What both levels share: a seed for the values, convolutions that fit, an input."""
 

@@ -4,6 +4,8 @@ What passes between populations is a code n, a whole number, so that such a netw
 n = clip(⌊V/θ⌋, 0, N) with V = v_init + Σ 2^shift·W·n_in + B (docs/semantics.md §4). All values are floats,
 and every partial sum is proved to be exact: below 2^24 in float32; a larger one is added up from smaller
 ones in float64. ⌊V/θ⌋ is right, too: a V/θ that is not whole is further from an integer than it is rounded.
+
+Of a network of real numbers nothing is proved: a code may differ where V/θ is within rounding of an integer.
 """
 
 from __future__ import annotations
@@ -211,6 +213,8 @@ class _Codes(Graph):
 
     def _terms(self, node: int) -> list[_Term]:
         """What flows into a population or readout."""
+        if self.network.level == "snn":
+            return self._real_terms(node)
         found, network = [], self.network
         parts = parts_of(network, node, self.clock, self.timed)
         for weighted, (_, part) in zip(incoming(network, node), parts, strict=True):
@@ -219,6 +223,17 @@ class _Codes(Graph):
             scale = (1 if part.timed else self.clock.gain) << part.op.shift
             for op, x in self._pieces(part.op, value_name(operand), seen.low, seen.high):
                 found.append(_term(op, x, len(seen.shape), _magnitude(op, seen.low, seen.high), scale))
+        return found
+
+    def _real_terms(self, node: int) -> list[_Term]:
+        """Those of real numbers, with no bound: in float32, as it comes."""
+        found, nothing = [], np.zeros(1, np.int64)
+        for weighted in incoming(self.network, node):
+            op, (operand,) = self.network.op(weighted), self.network.operands(weighted)
+            assert isinstance(op, Weighted)
+            rank = len(self.network.type(operand).shape)
+            factor = 1 if operand in self.timed else self.clock.gain
+            found.append(_Term(op, value_name(operand), rank, 0, factor, nothing))
         return found
 
     def _pieces(self, op: Weighted, x: str, low: int, high: int) -> Iterator[tuple[Weighted, str]]:

@@ -42,11 +42,13 @@ class Currents:
         self.dtype = np.dtype(_narrowest(low, high))
         self.drives = [Quickest(functools.partial(self._candidates, part)) for _, part in self.timed]
         self.sources = tuple(dict.fromkeys(source for source, _ in parts))
-        still_low, still_high = joined_range([part for _, part in self._still], 0)
+        self.largest = (max(-low, high) << self.unit) + clock.gain * self._largest_still()
+
+    def _largest_still(self) -> int:
+        low, high = joined_range([part for _, part in self._still], 0)
         # a register may round up by half its unit
         rounding = sum(part.op.register_limit and 1 << part.op.register_exponent for _, part in self._still)
-        still = max(-still_low, still_high) + rounding
-        self.largest = (max(-low, high) << self.unit) + clock.gain * still
+        return max(-low, high) + rounding
 
     @classmethod
     def of(cls, network: Network, node: int, clock: Clock, timed: set[int]) -> Currents:
@@ -75,6 +77,19 @@ class Currents:
         for source, part in self._still:
             total += weigh(part.op, signals[source], len(part.shape), part.peak) * self.clock.gain
         return channel_last(total, self.shape).reshape(samples, self.grid.height, self.row)
+
+    @property
+    def kind(self) -> npt.DTypeLike:
+        """What holds currents as they are meant."""
+        return np.int32 if self.largest <= np.iinfo(np.int32).max else np.int64
+
+    def whole(self, z: Array) -> Array:
+        """Timed currents [..., C] as they are meant."""
+        return np.asarray(np.left_shift(z.astype(self.kind), self.unit))
+
+    def membranes(self, rows: Array) -> Array:
+        """Membranes [..., H, W·C] as they are meant: int64."""
+        return rows.astype(np.int64)
 
     def operands(self, signals: Mapping[int, Array]) -> list[Array]:
         """The timed operands, contiguous [N, S, H, W, C], in single bytes where these hold them."""

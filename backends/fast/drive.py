@@ -25,7 +25,9 @@ from snnc.ir.ops import Conv2d, Dense
 Array = npt.NDArray[Any]
 
 _LANES = (192, 128, 96, 64, 48, 32, 16)
-_REGISTER_LANES = 288
+# sums that more registers than there are would have to hold
+_MOST_LANE_BYTES = 512
+_MOST_REGISTER_BYTES = 576
 _MOST_PLANES = 4
 _COLUMN_BYTES = 1 << 18
 
@@ -80,23 +82,24 @@ class EventDrive:
         weights = part.matrix()
         self._depth = weights.shape[2] * len(planes)
         longest = max((len(t.columns) for t in self._reach.targets), default=1) * weights.shape[3]
-        self._lanes = min(_LANES, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
-        self._together = self._targets_together()
+        widths = [lanes for lanes in _LANES if lanes * dtype.itemsize <= _MOST_LANE_BYTES]
+        self._lanes = min(widths, key=lambda lanes: (-(-longest // lanes)) * (lanes + LANES))
+        self._together = self._targets_together(dtype)
         self._scatter = scatter(self._lanes, self._together)
         values = [value << (part.op.shift - unit) for value in planes]
         self._weights = self._arranged(weights, values, -(-longest // self._lanes), dtype)
         if part.pool is not None:
             self._reach = self._reach.through(part.pool, part.shape)
 
-    def _targets_together(self) -> int:
+    def _targets_together(self, dtype: np.dtype[Any]) -> int:
         """How many targets share the walk through a group's events: all, if registers hold their sums."""
         counts = set(np.diff(self._reach.bounds).tolist())
         (count,) = counts if len(counts) == 1 else (1,)
-        return count if 0 < count * self._lanes <= _REGISTER_LANES else 1
+        return count if 0 < count * self._lanes * dtype.itemsize <= _MOST_REGISTER_BYTES else 1
 
     def _arranged(self, weights: Array, values: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
         width = chunks * self._lanes
-        most = int(max(weights.max(), -int(weights.min()))) * max(map(abs, values), default=0)
+        most = _largest(weights) * max(map(abs, values), default=0)
         kept = np.int8 if most <= np.iinfo(np.int8).max else dtype
         # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
         rows = np.zeros((len(self._reach.targets), self._depth, width), kept)
@@ -158,7 +161,7 @@ def fits_bytes(part: Part) -> bool:
     """
     if not part.dense or part.low < 0 or part.high > np.iinfo(np.uint8).max:
         return False
-    largest = int(np.abs(part.op.weight.array.astype(np.int64)).max(initial=0))
+    largest = _largest(part.op.weight.array)
     return largest <= np.iinfo(np.int8).max and 2 * part.high * largest <= np.iinfo(np.int16).max
 
 
@@ -173,7 +176,7 @@ class ProductDrive:
         self._depth = matrix[..., 0].size
         kh, kw, channels = matrix.shape[:3]
         self._extent = (grid.height, grid.width, kh, kw * channels)
-        self._session = sessions.integer_product(matrix.reshape(self._depth, -1).astype(np.int8))
+        self._session = sessions.integer_product(matrix.reshape(self._depth, -1).astype(np.int8, copy=False))
 
     def add(self, x: Array, z: Array, workspace: Workspace) -> None:
         """See :class:`Drive`."""
@@ -247,6 +250,11 @@ def _accumulate(interior: Array, y: Array, shift: int) -> None:
         wide = y.astype(np.int64)
         y = wide << shift if shift > 0 else wide >> -shift
     np.add(interior, y, out=interior, casting="unsafe")
+
+
+def _largest(weights: Array) -> int:
+    """The largest magnitude, without a copy in wider integers."""
+    return max(int(weights.max()), -int(weights.min()))
 
 
 def _planes(part: Part) -> list[int]:

@@ -1,4 +1,4 @@
-"""The fast simulator of integer networks."""
+"""The fast simulator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snnc.backends.reference.batches import in_batches
 from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, IfNeuron, MaxGate, Op, Readout, Weighted
+from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Op, Readout, Weighted
 
 if TYPE_CHECKING:
     from snnc.backends.fast.onepass import OnePass
@@ -40,7 +40,11 @@ Adjust = Callable[[int, Arriving], Mapping[int, Op]]
 
 
 class FastEngine:
-    """Equal to the reference bit for bit; networks in float64 are left to it.
+    """Equal to the reference bit for bit on integer networks, and within rounding on those of real numbers.
+
+    Under ``rate`` :mod:`snnc.backends.fast.real` says what these are rounded to; under integrate-then-fire
+    they are computed in float32. Networks that are not in projection form, with amplitudes of 1, are left to
+    the reference.
 
     ``threads`` work on different samples. ``max_memory`` bounds, roughly, the bytes of the samples that are
     worked on; results depend on neither. Several threads may share an engine.
@@ -108,9 +112,11 @@ class _Prepared:
 
     def way(self, record: bool) -> OnePass | Plan | None:
         """How to run the network; None leaves it to the reference."""
-        if not self._pullable:
+        rate = self.network.schedule == "rate"
+        # there are no integers behind the codes of real numbers
+        if not self._pullable or (record and not rate and self.network.level == "snn"):
             return None
-        if record or self.network.schedule == "rate":
+        if record or rate:
             return self._layers
         return self._one_pass or self._layers
 
@@ -148,15 +154,18 @@ def sample_bytes(network: Network) -> int:
 
 
 def _pullable(network: Network) -> bool:
-    """Whether it is an integer network of single projections, as ``form-projections`` leaves it."""
-    if network.level != "int":
-        return False
+    """Whether it is a network of single projections of spikes that count 1, as passes leave it."""
     timed = timed_nodes(network)
     for node in network.nodes:
         op = network.op(node)
-        if isinstance(op, Weighted) and op.register_limit and node in timed:
+        if isinstance(op, Weighted) and (op.bias is not None or (op.register_limit and node in timed)):
+            return False
+        # real numbers get the units of the one population that they flow into
+        if isinstance(op, Weighted | Add) and network.level == "snn" and network.use_count(node) > 1:
             return False
         if isinstance(op, IfNeuron | MaxGate) and not (op.amplitude.array == 1).all():
+            return False
+        if isinstance(op, Input) and op.amplitude != 1:
             return False
         operands = [network.op(source) for source in network.operands(node)]
         if isinstance(op, IfNeuron | Readout | Add):

@@ -203,7 +203,9 @@ def fire(size: int, plain: bool) -> Kernel:
                     out[i] = np.int8(s)
                     count[i] = np.int32(count[i] + np.int32(s))
                 if len(kept):
-                    kept[t, y, :] = vy
+                    # a slice would bring half of numba into the kernel
+                    for i in range(width):
+                        kept[t, y, i] = vy[i]
 
     return compiled(run)
 

@@ -48,7 +48,8 @@ class OnePass:
         for node, result in zip(nodes, results, strict=True):
             op = network.op(node)
             if isinstance(op, Readout):
-                currents[node] = read_out(op, result.astype(np.int64)[:, None], network)
+                total = result.astype(np.int64 if network.level == "int" else np.float64)
+                currents[node] = read_out(op, total[:, None], network)
                 continue
             assert isinstance(op, IfNeuron | MaxGate)
             trace.counts[node] = result

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A weighted op whose operand [C, H, W] or [C] holds integers within ``low`` and ``high``.
+    """A weighted op whose operand [C, H, W] or [C] holds integers within ``low`` and ``high``, or reals.
 
     With a ``pool`` between them, a sum of windows that do not overlap, the operand is what enters the pool.
     """
@@ -43,7 +43,8 @@ class Part:
         pool = network.op(operand) if operand != source else None
         assert pool is None or isinstance(pool, SumPool)
         kind = network.type(source)
-        assert not isinstance(kind.element, Real)
+        if isinstance(kind.element, Real):
+            return cls(op, kind.shape, 0, 0, False)
         gain = clock.gain if source in timed else 1
         low, high = kind.element.lo * gain, kind.element.hi * gain
         return cls(op, kind.shape, low, high, source in timed, pool)
@@ -74,13 +75,12 @@ class Part:
         shape = (self.shape[0], *self.pool.extent(self.shape))
         return Part(self.op, shape, self.low * area, self.high * area, self.timed)
 
-    def range(self) -> tuple[int, int]:
-        """The least and the largest sum of one entry, before the shift."""
+    def range(self) -> fixedpoint.Range:
+        """The least and the largest sum of one entry, per channel or for all, before the shift."""
         weight = self.op.weight.array
         matrix = weight.reshape(weight.shape[0] if weight.ndim else 1, -1)
         seen = self.pooled()
-        low, high = fixedpoint.product_range(matrix, seen.low, seen.high)
-        return int(low.min()), int(high.max())
+        return fixedpoint.Range(*fixedpoint.product_range(matrix, seen.low, seen.high))
 
     def matrix(self) -> Array:
         """The weights of a dense part as [kh, kw, C, M], those of a diagonal one as [kh, kw, C]."""
@@ -95,7 +95,9 @@ class Part:
 def joined_range(parts: Sequence[Part], unit: int) -> tuple[int, int]:
     """The least and the largest sum of all parts, in units of 2^``unit``."""
     ranges = [(part.range(), part.op.shift - unit) for part in parts]
-    return sum(low << shift for (low, _), shift in ranges), sum(high << shift for (_, high), shift in ranges)
+    low = sum((r.low.astype(object) << shift for r, shift in ranges), np.zeros(1, object))
+    high = sum((r.high.astype(object) << shift for r, shift in ranges), np.zeros(1, object))
+    return int(low.min()), int(high.max())
 
 
 def timed_nodes(network: Network) -> set[int]:

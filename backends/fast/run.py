@@ -23,6 +23,7 @@ from snnc.backends.fast.glimpse import Glimpse
 from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.fast.part import parts_of, timed_nodes
 from snnc.backends.fast.pool import max_pool, narrow, sum_pool
+from snnc.backends.fast.real import RealCurrents, in_integers
 from snnc.backends.reference.batches import last_uses, peak_bytes
 from snnc.backends.reference.drive import Clock, Signal, event_counts, input_signal, peak, transmit
 from snnc.backends.reference.engine import has_events
@@ -34,8 +35,8 @@ from snnc.ir.projections import incoming
 
 Array = npt.NDArray[Any]
 
-CACHE_BYTES = 1 << 24
-"""The spikes of a batch of samples: about what a processor's last cache holds."""
+CACHE_BYTES = 1 << 22
+"""The spikes of a batch of samples: a core's share of a processor's last cache."""
 
 
 class Plan:
@@ -46,22 +47,23 @@ class Plan:
 
         What is the same in the plan of another network, often one before a pass, is shared with it.
         """
-        self.network = network
         self.clock = Clock.of(network)
         self.timed = timed_nodes(network)
+        real = network.level == "snn"
+        self.network, self._places = in_integers(network) if real else (network, {})
         self.currents: dict[int, Currents] = {}
         self.rules: dict[int, Rule] = {}
         for node in network.of(IfNeuron, Readout):
-            flow = self.currents[node] = Currents.of(network, node, self.clock, self.timed)
+            flow = self.currents[node] = self._flow(node)
             if other is not None and node in other.currents:
                 flow.adopt(other.currents[node])
-            op = network.op(node)
+            op = self.network.op(node)
             if isinstance(op, IfNeuron):
                 if not self.clock.delays:
                     refuse_variants(op)
                 self.rules[node] = self._rule(node, op)
         self.last = last_uses(network, self.reads)
-        self.sample_bytes = peak_bytes(network, self._bytes, self.reads)
+        self.sample_bytes = peak_bytes(self.network, self._bytes, self.reads)
         self.batch = CACHE_BYTES // self.sample_bytes
 
     def run(self, inputs: Mapping[int, Array], record: bool) -> Trace:
@@ -73,10 +75,14 @@ class Plan:
         for place, op in ops.items():
             self.network.set(place, op)
         if ops.keys() - {node}:
-            self.currents[node] = Currents.of(self.network, node, self.clock, self.timed)
+            self.currents[node] = self._flow(node)
         population = self.network.op(node)
         if isinstance(population, IfNeuron):
             self.rules[node] = self._rule(node, population)
+
+    def _flow(self, node: int) -> Currents:
+        origin = (self.network, node, self.clock, self.timed)
+        return RealCurrents(*origin, self._places[node]) if self._places else Currents.of(*origin)
 
     def _rule(self, node: int, op: IfNeuron) -> Rule:
         flow = self.currents[node]
@@ -191,7 +197,7 @@ class Run:
             rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
         if self.record:
-            self.trace.membranes[node] = channel_first(kept, shape, 2).astype(np.int64)
+            self.trace.membranes[node] = channel_first(flow.membranes(kept), shape, 2)
 
     def _gate(self, node: int, op: MaxGate) -> None:
         kinds = self.network.operand_types(node)[0], self.network.type(node)
@@ -209,7 +215,8 @@ class Run:
     def _emit_spikes(self, node: int, spikes: Array, counts: Array) -> None:
         op = self.network.op(node)
         assert isinstance(op, IfNeuron | MaxGate)
-        self.trace.counts[node] = counts
+        negative = isinstance(op, IfNeuron) and op.negative
+        self.trace.counts[node] = counts.astype(narrow(self.clock.length, negative=negative))
         if self.record:
             self.trace.spikes[node] = spikes
         if has_events(self.network, node):
@@ -242,7 +249,7 @@ class Run:
         self.signals[node] = Signal(codes[:, None], True)
 
     def _whole_current(self, node: int) -> Array:
-        """Z of all samples and entries of the time axis, integers [N, S, …]."""
+        """Z of all samples and entries of the time axis, [N, S, …]."""
         shape = self.network.type(node).shape
         everywhere = Glimpse(self.plan.currents[node], np.arange(math.prod(shape[1:])))
         return channel_first(self.seen(node, everywhere), shape, 2)
@@ -259,13 +266,11 @@ class Run:
         return found
 
     def seen(self, node: int, glimpse: Glimpse) -> Array:
-        """Z of a population about to run, at the positions of ``glimpse``, integers [N, S, P, C]."""
+        """Z of a population about to run, at the positions of ``glimpse``, [N, S, P, C]."""
         whole, operands, still = self._prepared(node)
         steady = np.broadcast_to(still, (len(still), whole.grid.height, whole.row))
         steady = steady.reshape(len(still), 1, -1, glimpse.channels)[:, :, glimpse.positions]
-        kind = np.int32 if whole.largest <= np.iinfo(np.int32).max else np.int64
-        seen: npt.NDArray[np.int32 | np.int64]
-        seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), kind)
+        seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), whole.kind)
         seen[:] = steady
         if operands:
             flow = glimpse.flow
@@ -273,5 +278,5 @@ class Run:
             for index in self._blocks(flow):
                 block = glimpse.operands([x[index] for x in operands], self.workspace)
                 z = glimpse.interior(flow.fill(block, self.workspace), len(block[0]))
-                seen[index] += np.left_shift(z.astype(kind), flow.unit)
+                seen[index] += whole.whole(z)
         return seen

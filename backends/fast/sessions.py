@@ -58,9 +58,9 @@ def _session(
         helper.make_tensor_value_info(name, kind, ["batch", *extent])
         for name, (kind, extent) in (("x", x), ("y", y))
     ]
-    constants = [numpy_helper.from_array(weight, "w")]
-    graph = helper.make_graph([node], "drive", values[:1], values[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = IR_VERSION
+    graph = helper.make_graph([node], "drive", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    # added last: each of these messages copies what it is made of
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
     # one thread: samples are spread over threads by the engine
     return open_session(model)

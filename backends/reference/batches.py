@@ -63,5 +63,7 @@ def _join(traces: list[Trace]) -> Trace:
     joined = Trace()
     for field in dataclasses.fields(Trace):
         parts = [getattr(trace, field.name) for trace in traces]
-        setattr(joined, field.name, {key: np.concatenate([p[key] for p in parts]) for key in parts[0]})
+        keys = list(parts[0])
+        # a part is let go as soon as it is copied
+        setattr(joined, field.name, {key: np.concatenate([p.pop(key) for p in parts]) for key in keys})
     return joined

@@ -17,7 +17,7 @@ layer and in closed form instead of by gradients.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +30,7 @@ from snnc.ir.context import Context, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import Conv2d, Dense, IfNeuron, Level, Op
 from snnc.passes.base import Pass, Promise
+from snnc.passes.least_squares import ridge_solutions
 from snnc.passes.tuning import Tunable, mean_threshold, tunable, with_bias
 
 SEEN = 1 << 14
@@ -152,7 +153,7 @@ def _step(codes: Ints, windows: Ints, missing: Floats) -> Ints:
     ends = windows[fitted:], missing[fitted:]
     best, least = np.zeros_like(codes), _spread(ends[1])
     most = np.abs(codes.astype(np.int64)).max()
-    for solution in _solutions(windows[:fitted], missing[:fitted]):
+    for solution in ridge_solutions(windows[:fitted], missing[:fitted], RIDGES):
         moved = fixedpoint.round_half_even(codes + solution.reshape(codes.shape))
         step = np.clip(moved, -most, most) - codes
         error = _spread(ends[1] - _product(ends[0], step))
@@ -164,40 +165,6 @@ def _step(codes: Ints, windows: Ints, missing: Floats) -> Ints:
 def _spread(missing: Floats) -> float:
     """The mean square of what a bias cannot make up for."""
     return float(np.square(missing - missing.mean(axis=(0, 1))).mean())
-
-
-def _solutions(windows: Ints, missing: Floats) -> Iterator[Floats]:
-    """δW [groups, M/groups, K] for every ridge."""
-    moments, products = _moments(windows, missing)
-    size = moments.shape[2]
-    scale = np.trace(moments, axis1=1, axis2=2)[:, None, None] / size
-    # a group that never receives anything stays as it is
-    unit = np.where(scale > 0, scale, 1.0) * np.eye(size)
-    for ridge in RIDGES:
-        yield np.asarray(np.linalg.solve(moments + ridge * unit, products).swapaxes(1, 2), np.float64)
-
-
-def _moments(windows: Ints, missing: Floats) -> tuple[Floats, Floats]:
-    """Centred sums of x·xᵀ [groups, K, K] and of x·missing [groups, K, M/groups].
-
-    Counts are integers and what is missing is rounded, so that sums of products are exact in float64 and
-    do not depend on their order, nor on BLAS or threads.
-    """
-    groups, size = windows.shape[2:]
-    x = windows.reshape(-1, groups, size).swapaxes(0, 1)
-    room = fixedpoint.FLOAT64_EXACT / (max(1, int(np.abs(x).max(initial=0))) * max(1, x.shape[1]))
-    y = missing.reshape(x.shape[1], groups, -1).swapaxes(0, 1)
-    unit = 2.0 ** np.ceil(np.log2(max(1e-300, float(np.abs(y).max(initial=0))) / room))
-    whole = np.rint(y / unit)
-    squares, products = np.zeros((groups, size, size)), np.zeros((groups, size, whole.shape[2]))
-    for start in range(0, x.shape[1], SEEN // 8):
-        part = x[:, start : start + SEEN // 8].astype(np.float64)
-        squares += part.swapaxes(1, 2) @ part
-        products += part.swapaxes(1, 2) @ whole[:, start : start + SEEN // 8]
-    mean = x.sum(axis=1, dtype=np.int64) / x.shape[1]
-    squares -= mean[:, :, None] * mean[:, None] * x.shape[1]
-    products -= mean[:, :, None] * whole.sum(axis=1)[:, None]
-    return squares / x.shape[1], products * (unit / x.shape[1])
 
 
 def _product(windows: Ints, weights: Any) -> Ints:

@@ -259,7 +259,9 @@ class Run:
         found = {}
         parts = parts_of(self.network, node, self.clock, self.plan.timed)
         for weighted, (source, part) in zip(incoming(self.network, node), parts, strict=True):
-            total = self.signals[source].over(self.clock).sum(axis=1, dtype=np.int64)
+            most = part.pooled().peak * self.network.full_count
+            kind = np.int32 if most < 1 << 31 else np.int64
+            total = self.signals[source].over(self.clock).sum(axis=1, dtype=kind)
             if part.pool is not None:
                 total = sum_pool(part.pool, total, total.dtype)
             found[weighted] = operands_at(part.op, total, positions)

@@ -22,6 +22,7 @@ from snnc.ir.ops import IfNeuron, Output, Readout, Weighted
 from snnc.ir.parser import parse
 from snnc.passes import CalibrateBias, CalibrateOffsets, CalibrateWeights, CorrectOverTime
 from snnc.passes.calibrate_offsets import counts_worth
+from snnc.passes.least_squares import ridge_solutions
 from snnc.pipeline import CompileContext
 from snnc.prove import outputs
 
@@ -254,3 +255,19 @@ def test_without_data_it_is_left_out_with_a_note(ann):
 def test_too_few_samples_are_refused():
     with pytest.raises(CompileError, match="SNNC0154"):
         CalibrateWeights(samples=3).check_options()
+
+
+@pytest.mark.parametrize("positions", [1, 8])
+def test_the_ridge_is_the_same_from_windows_and_from_weights(positions):
+    """With 8 samples of one position there are fewer windows than weights."""
+    rng = np.random.default_rng(0)
+    windows = rng.integers(0, 9, (8, positions, 2, 12))
+    missing = rng.normal(size=(8, positions, 6))
+    (found,) = ridge_solutions(windows, missing, (0.1,))
+    for group in range(2):
+        x = windows[:, :, group].reshape(-1, 12).astype(np.float64)
+        y = missing[:, :, 3 * group : 3 * group + 3].reshape(-1, 3)
+        x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+        ridge = 0.1 * np.trace(x.T @ x) / 12
+        wanted = np.linalg.solve(x.T @ x + ridge * np.eye(12), x.T @ y).T
+        assert found[group] == pytest.approx(wanted, rel=1e-9, abs=1e-12)

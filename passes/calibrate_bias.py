@@ -26,12 +26,10 @@ from snnc.ir.constants import Constant
 from snnc.ir.context import Context, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, Readout
-from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
-from snnc.passes.tuning import Tunable, membrane_units, tuned, with_bias
+from snnc.passes.tuning import Tunable, membrane_units, settled, tuned, with_bias
 
-ROUNDS = 4
 LEAST_SHARE = 1 / 20
 """No step is divided by less: of a channel in which hardly a neuron responds, little is known."""
 
@@ -64,15 +62,12 @@ class CalibrateBias(Pass):
             return op.replace(v_init=Constant(np.add(*aligned(op.v_init.array, charge))))
 
         def find(op: Tunable, drive: Drive) -> Floats:
-            shift = np.zeros(drive.expected.shape[1])
-            best, least = shift, np.full(len(shift), np.inf)
-            for _ in range(ROUNDS):
+            def attempt(shift: Floats) -> tuple[Floats, Floats]:
                 response = drive.respond(put(op, shift))
                 error = (drive.expected - response).mean(axis=(0, 2))
-                better = np.abs(error) < least
-                best, least = np.where(better, shift, best), np.where(better, np.abs(error), least)
-                shift = round_up(shift + error / np.maximum(responsive(op, response), LEAST_SHARE))
-            return best
+                return error, error / np.maximum(responsive(op, response), LEAST_SHARE)
+
+            return settled(drive.expected.shape[1], attempt)
 
         return tuned(self, self.samples, network, context, find, put)
 

@@ -30,12 +30,9 @@ from snnc.ir.context import Context, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, has_time
 from snnc.ir.schedule import Schedule
-from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
-from snnc.passes.tuning import Tunable, tuned
-
-ROUNDS = 4
+from snnc.passes.tuning import Tunable, settled, tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +65,17 @@ class CalibrateOffsets(Pass):
         self.require_schedule(network)
 
         def find(op: Tunable, drive: Drive) -> Floats:
-            offset = np.zeros(drive.expected.shape[1])
+            channels = drive.expected.shape[1]
             if not _plain(op):
-                return offset
-            worth = counts_worth(op, drive, network.full_count)
-            best, least = offset, np.full(len(offset), np.inf)
-            for _ in range(ROUNDS):
+                return np.zeros(channels)
+            worth, unit = counts_worth(op, drive, network.full_count), op.unit.array
+
+            def attempt(offset: Floats) -> tuple[Floats, Floats]:
                 said = drive.respond(_shifted(op, offset)) * network.full_count
-                error = (worth - said / align(op.unit.array, said[0])).mean(axis=(0, 2))
-                better = np.abs(error) < least
-                best, least = np.where(better, offset, best), np.where(better, np.abs(error), least)
-                offset = round_up(offset + error)
-            return best
+                error = (worth - said / align(unit, said[0])).mean(axis=(0, 2))
+                return error, error
+
+            return settled(channels, attempt)
 
         return tuned(self, self.samples, network, context, find, _shifted)
 

@@ -21,6 +21,8 @@ from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass
 from snnc.passes.form_projections import aligned
 
+ROUNDS = 4
+
 Tunable = IfNeuron | Readout
 Find = Callable[[Tunable, Drive], Floats]
 """The parameters for an op on its drive."""
@@ -62,6 +64,21 @@ def tuned(step: Pass, samples: int, network: Network, context: Context, find: Fi
         return network.copy()
     context.save(step.name, {"options": options, "values": found})
     return result
+
+
+def settled(channels: int, attempt: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
+    """Of the shifts [C] that are tried, beginning with none, each channel's with the least |error|.
+
+    ``attempt(shift)`` returns the error [C] that is left and the step [C] to take next.
+    """
+    shift = np.zeros(channels)
+    best, least = shift, np.full(channels, np.inf)
+    for _ in range(ROUNDS):
+        error, step = attempt(shift)
+        better = np.abs(error) < least
+        best, least = np.where(better, shift, best), np.where(better, np.abs(error), least)
+        shift = round_up(shift + step)
+    return best
 
 
 def tunable(network: Network, node: int) -> Tunable:

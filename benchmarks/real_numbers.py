@@ -13,14 +13,12 @@ import argparse
 
 import numpy as np
 from peaks import seconds
-from simulators import Case, cases, ratio
+from simulators import PRESETS, Case, cases, ratio
 
 import snnc
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.data import inputs_of
-
-PRESETS = {"rate": "default", "layerwise": "layerwise", "phase": "phase"}
 
 
 def measure(case: Case, schedule: str, steps: int, repeat: int) -> list[str]:

@@ -69,13 +69,8 @@ class FastEngine:
         if way is None:
             return ReferenceEngine(self.max_memory).simulate(network, inputs, record=record)
         encoded = encode_inputs(network, inputs)
-        fair = -(-len(next(iter(encoded.values()))) // self.threads)
-        room = self.max_memory // self.threads // way.sample_bytes
-        size = min(fair, room, way.batch)
-        if self.threads == 1:
-            return in_batches(encoded, size, lambda x: way.run(x, record))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return in_batches(encoded, size, lambda x: way.run(x, record), pool.map)
+        size = min(self.max_memory // self.threads // way.sample_bytes, way.batch)
+        return in_batches(encoded, size, lambda x: way.run(x, record), self.threads)
 
     def adjusted(self, network: Network, inputs: Mapping[str, Array], adjust: Adjust) -> Network:
         """The network with the ops that ``adjust`` chooses, each asked for when those before it have run.

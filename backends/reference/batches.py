@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -40,21 +41,21 @@ def peak_bytes(
 
 
 Batch = dict[int, Array]
-Spread = Callable[[Callable[[Batch], Trace], Iterable[Batch]], Iterable[Trace]]
 
 
-def in_batches(
-    inputs: Mapping[int, Array], size: int, run: Callable[[Batch], Trace], spread: Spread = map
-) -> Trace:
-    """``run`` applied to batches of ``size`` samples (at least one), the traces joined.
+def in_batches(inputs: Mapping[int, Array], size: int, run: Callable[[Batch], Trace], threads: int) -> Trace:
+    """``run`` applied to batches of at most ``size`` samples (at least one), the traces joined.
 
-    ``spread`` is :func:`map`, or does the same in parallel.
+    ``threads`` take equal shares of the samples.
     """
-    size = max(1, size)
     samples = len(next(iter(inputs.values())))
+    size = max(1, min(size, -(-samples // threads)))
     starts = range(0, max(1, samples), size)
     batches = ({node: x[start : start + size] for node, x in inputs.items()} for start in starts)
-    return _join(list(spread(run, batches)))
+    if threads == 1:
+        return _join(list(map(run, batches)))
+    with ThreadPoolExecutor(threads) as pool:
+        return _join(list(pool.map(run, batches)))
 
 
 def _join(traces: list[Trace]) -> Trace:

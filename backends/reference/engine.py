@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
-from snnc.backends.reference.batches import Batch, in_batches, peak_bytes
+from snnc.backends.reference.batches import in_batches, peak_bytes
 from snnc.backends.reference.drive import (
     Clock,
     Signal,
@@ -57,16 +56,8 @@ class ReferenceEngine:
         # a layer's operand, its sum and its temporaries are alive together
         need = 3 * peak_bytes(network, lambda node: 8 * clock.length * network.type(node).size)
         encoded = encode_inputs(network, inputs)
-        fair = -(-len(next(iter(encoded.values()))) // self.threads)
-        size = min(fair, self.max_memory // self.threads // need)
-
-        def run(batch: Batch) -> Trace:
-            return _Run(network, clock, record).run(batch)
-
-        if self.threads == 1:
-            return in_batches(encoded, size, run)
-        with ThreadPoolExecutor(self.threads) as pool:
-            return in_batches(encoded, size, run, pool.map)
+        size = self.max_memory // self.threads // need
+        return in_batches(encoded, size, lambda x: _Run(network, clock, record).run(x), self.threads)
 
 
 class _Run:

@@ -74,6 +74,9 @@ _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 """A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
 
 
+_SUMMED = "lambda=mse,fan_in=64"
+"""What is cut off weighs more than what is rounded where more activations are summed."""
+
 _BALANCED = ",rounding=balanced"
 
 
@@ -125,7 +128,7 @@ PRESETS: dict[str, str] = {
     # the same on the running total: the least loss at few steps where no spike has a sign
     "ftbc-total": f"{_currents()},correct-over-time,legalize",
     # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
-    "low-latency": f"{_currents(residual=_TAKE_BACK)},calibrate-weights,legalize",
+    "low-latency": f"{_currents(_SUMMED, _TAKE_BACK)},calibrate-weights,legalize",
     # the ECC authors' tool, layer by layer
     "layerwise": f"{_currents('schedule=layerwise,lambda=mse')},calibrate-weights,legalize",
     # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round, and

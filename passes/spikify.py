@@ -42,6 +42,7 @@ from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
+from snnc.passes.fan_in import fan_in
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
 from snnc.passes.refusals import refuse_mixed_concats, refuse_shapes, refuse_unbounded, refuse_unlowered
@@ -50,6 +51,9 @@ from snnc.passes.sharing import bounds, share_where_mixed
 
 MOST_EVENTS = 127
 """The most events that an input can count in one step."""
+
+MOST_WEIGHT = 4.0
+"""Rounding errors weigh at most so much more than what is cut off, or less."""
 
 CHANNEL_FLOOR = 1 / 32
 """No channel's λ is less than this share of its layer's: one dead channel would ruin the scale."""
@@ -62,7 +66,8 @@ class Spikify(Pass):
     T is 128 unless given, and 8 under ``phase``. ``alpha`` scales λ: with less than 1, thresholds are lower
     and neurons fire more (RMP-SNN, Han 2020: 0.8 or 0.9 of the maximum). ``eta`` is the share of a level at
     which ``lambda=mse`` takes the next spike to come, that of ``inject-tre``; ``iterations`` are those of
-    ``lambda=local``.
+    ``lambda=local``. Where K activations are summed, what λ cuts off adds up, but rounding errors partly
+    cancel: with ``fan_in``, ``lambda=mse`` weighs their squares by fan_in/K within ¼ and 4, else by 1.
     """
 
     name: ClassVar[str] = "spikify"
@@ -75,6 +80,7 @@ class Spikify(Pass):
     percentile: float = 99.9
     iterations: int = 4000
     eta: float = 0.5
+    fan_in: float = 0.0
     per: Literal["layer", "channel"] = "layer"
     alpha: float = 1.0
     input: Literal["current", "rate", "events"] = "current"
@@ -127,6 +133,8 @@ class Spikify(Pass):
                 "SNNC0154",
                 f"spikify needs iterations ≥ 1 and 0 ≤ eta < 1, not {self.iterations}, {self.eta}",
             )
+        if not 0 <= self.fan_in < math.inf:
+            raise CompileError.of("SNNC0154", f"spikify needs fan_in ≥ 0, not {self.fan_in}")
         if not 0 < self.alpha < math.inf:
             raise CompileError.of("SNNC0154", f"spikify needs alpha > 0, not {self.alpha}")
         if self.schedule == "phase" and self.steps > MOST_PHASES:
@@ -149,7 +157,8 @@ class Spikify(Pass):
         """λ of every population to be, rounded up to 12 bits so that all machines agree."""
         options = {k: v for k, v in self.options().items() if k in ("lambda", "percentile", "per")}
         if self.lambda_ == "mse":
-            options |= {"levels": full_count(self.schedule, self.steps), "eta": self.eta}
+            levels = full_count(self.schedule, self.steps)
+            options |= {"levels": levels, "eta": self.eta, "fan_in": self.fan_in}
         if self.lambda_ == "local":
             options["iterations"] = self.iterations
         saved = context.saved("lambda")
@@ -172,14 +181,16 @@ class Spikify(Pass):
             found = {n: estimates[n].percentile(percent) for n in nodes}
         else:
             reducers = context.activations(network, nodes, lambda: Histogram(per_channel=channel))
-            found = {n: self._reduce(reducers[n]) for n in nodes}
+            found = {n: self._reduce(reducers[n], fan_in(network, n)) for n in nodes}
         return {n: value if channel else value.reshape(()) for n, value in found.items()}
 
-    def _reduce(self, histogram: Histogram) -> Floats:
+    def _reduce(self, histogram: Histogram, summed: int) -> Floats:
         if self.lambda_ == "max":
             return histogram.percentile(100)
         if self.lambda_ == "mse":
-            return histogram.quantization_optimum(full_count(self.schedule, self.steps), self.eta)
+            cancels = self.fan_in > 0 and summed > 1
+            weight = min(max(self.fan_in / summed, 1 / MOST_WEIGHT), MOST_WEIGHT) if cancels else 1.0
+            return histogram.quantization_optimum(full_count(self.schedule, self.steps), self.eta, weight)
         if self.lambda_ == "local":
             return histogram.balanced(self.iterations)
         return histogram.percentile(self.percentile)

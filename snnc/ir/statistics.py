@@ -108,15 +108,19 @@ class Histogram:
         edge = (np.cumsum(self.counts, axis=1) < wanted).sum(axis=1) + 1
         return np.asarray(np.minimum(edge * (self.top / self.bins), self.maximum), np.float64)
 
-    def quantization_optimum(self, levels: int, eta: float = 0.5) -> Floats:
-        """The λ that minimises Σ (a − λ/N·clip(⌊N·a/λ + η⌋, 0, N))² with N = ``levels``, [rows]."""
+    def quantization_optimum(self, levels: int, eta: float = 0.5, rounding: float = 1.0) -> Floats:
+        """The λ that minimises Σ w·(a − λ/N·clip(⌊N·a/λ + η⌋, 0, N))² with N = ``levels``, [rows].
+
+        w is ``rounding`` where a ≤ λ, and 1 where λ cuts a off.
+        """
         centres = (np.arange(self.bins) + 0.5) * (self.top / self.bins)
         best = np.zeros(self.counts.shape[0])
         least = np.full(self.counts.shape[0], np.inf)
         for share in np.linspace(0.05, 1.0, 96):
             limit = share * np.where(self.maximum > 0, self.maximum, 1.0)[:, None]
             code = np.clip(np.floor(levels * centres / limit + eta), 0, levels)
-            error = (self.counts * (centres - limit / levels * code) ** 2).sum(axis=1)
+            weight = np.where(centres > limit, 1.0, rounding)
+            error = (self.counts * weight * (centres - limit / levels * code) ** 2).sum(axis=1)
             better = error < least
             best = np.where(better, limit[:, 0], best)
             least = np.where(better, error, least)

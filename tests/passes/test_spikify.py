@@ -85,6 +85,22 @@ def test_mse_reckons_with_the_eta_of_the_neurons(eta):
     assert error(found) < error(rounding)
 
 
+@pytest.mark.parametrize("weight", [0.25, 4.0])
+def test_mse_weighs_rounding_by_what_is_summed(weight):
+    """Three activations are summed: fan_in = 3·w weighs the squares of what is rounded by w."""
+
+    def error(scale: float) -> float:
+        code = np.clip(np.floor(DATA / scale * 16 + 0.5), 0, 16)
+        squares = (DATA - scale / 16 * code) ** 2
+        return float(squares[scale < DATA].sum() + weight * squares[scale >= DATA].sum())
+
+    found = float(scale_of(identity_layer(3), f"lambda=mse,fan_in={3 * weight}", DATA))
+    alike = float(scale_of(identity_layer(3), "lambda=mse", DATA))
+    assert error(found) <= 1.02 * min(map(error, np.linspace(0.05, 1, 400) * DATA.max()))
+    assert (found > alike) == (weight < 1)
+    assert scale_of(identity_layer(3), "lambda=mse,fan_in=3", DATA) == alike
+
+
 @pytest.mark.parametrize(
     ("per", "iterations"), [("layer", 1), ("layer", 50), ("channel", 50), ("layer", 4000)]
 )

@@ -67,7 +67,7 @@ class FastEngine:
                 self._prepared = _Prepared(network, before.plan if before else None)
             way = self._prepared.way(record)
         if way is None:
-            return ReferenceEngine(self.max_memory).simulate(network, inputs, record=record)
+            return ReferenceEngine(self.max_memory, self.threads).simulate(network, inputs, record=record)
         encoded = encode_inputs(network, inputs)
         size = min(self.max_memory // self.threads // way.sample_bytes, way.batch)
         return in_batches(encoded, size, lambda x: way.run(x, record), self.threads)

@@ -8,8 +8,9 @@ e_c = mean of a − λ·n/N over the samples and positions of channel c:
     v_init,c ← v_init,c + N·e_c·θ/λ    (as=potential; a readout starts at 0 and takes the bias)
 
 Layers are calibrated in order, each on the spikes of those already calibrated. A neuron that is silent or
-saturated does not follow its bias, so the step is divided by the share of those that do, and repeated; of
-all shifts tried, a channel keeps that of least |e_c|.
+saturated does not follow its bias, so the step is divided by the share of those that do; a channel keeps it
+if |e_c| becomes less. Where spikes would take long, few samples run, and what the mean over all of them would be
+follows from their activations in the ANN (:func:`snnc.passes.tuning.mean_error`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, Readout
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
-from snnc.passes.tuning import Tunable, membrane_units, settled, tuned, with_bias
+from snnc.passes.tuning import Tunable, mean_error, membrane_units, settled, tuned, with_bias
 
 LEAST_SHARE = 1 / 20
 """No step is divided by less: of a channel in which hardly a neuron responds, little is known."""
@@ -64,7 +65,7 @@ class CalibrateBias(Pass):
         def find(op: Tunable, drive: Drive) -> Floats:
             def attempt(shift: Floats) -> tuple[Floats, Floats]:
                 response = drive.respond(put(op, shift))
-                error = (drive.expected - response).mean(axis=(0, 2))
+                error = mean_error(drive.expected - response, drive)
                 return error, error / np.maximum(responsive(op, response), LEAST_SHARE)
 
             return settled(drive.expected.shape[1], attempt)

@@ -32,7 +32,7 @@ from snnc.ir.ops import IfNeuron, Level, has_time
 from snnc.ir.schedule import Schedule
 from snnc.passes.base import Pass, Promise
 from snnc.passes.form_projections import aligned
-from snnc.passes.tuning import Tunable, settled, tuned
+from snnc.passes.tuning import Tunable, mean_error, settled, tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CalibrateOffsets(Pass):
 
             def attempt(offset: Floats) -> tuple[Floats, Floats]:
                 said = drive.respond(_shifted(op, offset)) * network.full_count
-                error = (worth - said / align(unit, said[0])).mean(axis=(0, 2))
+                error = mean_error(worth - said / align(unit, said[0]), drive)
                 return error, error
 
             return settled(channels, attempt)

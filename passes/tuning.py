@@ -21,7 +21,8 @@ from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass
 from snnc.passes.form_projections import aligned
 
-ROUNDS = 4
+ROUNDS = 2
+"""The response to no shift, and to the first."""
 
 Tunable = IfNeuron | Readout
 Find = Callable[[Tunable, Drive], Floats]
@@ -79,6 +80,21 @@ def settled(channels: int, attempt: Callable[[Floats], tuple[Floats, Floats]]) -
         best, least = np.where(better, shift, best), np.where(better, np.abs(error), least)
         shift = round_up(shift + step)
     return best
+
+
+def mean_error(error: Floats, drive: Drive) -> Floats:
+    """The mean [C] of errors [N, C, P], as it would be over the samples that only the ANN ran, too.
+
+    Errors grow with activations a: it is ē + β·(ā of all samples − ā), with β the least-squares slope of the
+    samples' errors over their activations, one for the layer (the regression estimator of Cochran 1977).
+    """
+    each, seen = error.mean(axis=2), drive.expected.mean(axis=2)
+    mean, middle = each.mean(axis=0), seen.mean(axis=0)
+    power = ((seen - middle) ** 2).sum()
+    if power == 0:
+        return np.asarray(mean)
+    slope = ((seen - middle) * (each - mean)).sum() / power
+    return np.asarray(mean + slope * (drive.usual - middle))
 
 
 def tunable(network: Network, node: int) -> Tunable:

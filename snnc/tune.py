@@ -28,8 +28,14 @@ SPIKE_BYTES = 1 << 28
 NEURON_STEPS = 2_400_000_000
 """So often, at most, neurons are updated in all samples together. It bounds the time for deep networks."""
 
+MEAN_STEPS = 850_000_000
+"""The same where only means per channel are asked for: what other samples change of them, the ANN tells."""
+
 NEURONS = 1024
 """About so many neurons of a population are looked at."""
+
+LEAST_POSITIONS = 4
+"""So many positions of a channel, at least."""
 
 _BATCH = 16
 _TOGETHER = 8
@@ -44,16 +50,19 @@ def tune(
     inputs: Mapping[str, Array],
     adjust: Adjust,
     engine: FastEngine,
-    positions: int = 4,
+    positions: int | None = None,
 ) -> Network:
     """An int-level network with its populations and readouts adjusted on ``inputs``, in order.
 
-    ``inputs`` are in the user's layout; at least so many ``positions`` of each channel are looked at. A
-    population that stands for no tensor of ``ann`` stays as it is.
+    ``inputs`` are in the user's layout. So many ``positions`` of each channel are looked at, or more; without
+    a number enough for means per channel, and fewer samples run. A population that stands for no tensor of
+    ``ann`` stays as it is.
     """
-    inputs = {name: x[: _most_samples(network)] for name, x in inputs.items()}
-    seen = {n: _positions(network.type(n).shape, positions) for n in network.of(IfNeuron, Readout)}
-    expected = _expected(network, ann, inputs, seen, engine.threads)
+    most = _most_samples(network, NEURON_STEPS if positions else MEAN_STEPS)
+    few = {name: x[:most] for name, x in inputs.items()}
+    least = positions or LEAST_POSITIONS
+    seen = {n: _positions(network.type(n).shape, least) for n in network.of(IfNeuron, Readout)}
+    expected = _expected(network, ann, few if positions else inputs, seen, engine.threads)
 
     def adjusted(node: int, arriving: Arriving) -> Mapping[int, Op]:
         op = network.op(node)
@@ -73,18 +82,19 @@ def tune(
             return arriving.totals(where)
 
         goal = _expressible(op, expected[node])
-        return adjust(node, Drive(arrive, goal, lambda op: responder()(op), totals))
+        usual = goal.mean(axis=2).mean(axis=0)
+        return adjust(node, Drive(arrive, goal[:most], usual, lambda op: responder()(op), totals))
 
     with ThreadPoolExecutor(engine.threads) as pool:
-        return engine.adjusted(network, inputs, adjusted)
+        return engine.adjusted(network, few, adjusted)
 
 
-def _most_samples(network: Network) -> int:
-    """What memory and patience allow; never less than one."""
+def _most_samples(network: Network, patience: int) -> int:
+    """What memory and ``patience``, in updates of neurons, allow; never less than one."""
     assert network.steps is not None
     steps = network.steps if network.schedule == "rate" else 1
     neurons = sum(network.type(n).size for n in network.of(IfNeuron))
-    return max(1, min(SPIKE_BYTES // sample_bytes(network), NEURON_STEPS // (steps * max(neurons, 1))))
+    return max(1, min(SPIKE_BYTES // sample_bytes(network), patience // (steps * max(neurons, 1))))
 
 
 def _positions(shape: tuple[int, ...], least: int) -> Ints:
@@ -108,14 +118,16 @@ def _expected(
     }
     if not twins:
         return {}
-    runner = AnnRunner(ann, sorted(set(twins.values())), threads)
-    parts: dict[int, list[Floats]] = {node: [] for node in twins}
-    for start in range(0, len(next(iter(inputs.values()))), _BATCH):
+    runner = AnnRunner(ann, sorted(set(twins.values())))
+
+    def part(start: int) -> dict[int, Floats]:
         values = runner.run({name: x[start : start + _BATCH] for name, x in inputs.items()})
-        for node, twin in twins.items():
-            rows = values[twin].reshape(*values[twin].shape[:2], -1)
-            parts[node].append(rows[..., seen[node]].astype(np.float64))
-    return {node: np.concatenate(part) for node, part in parts.items()}
+        rows = {node: values[twin].reshape(*values[twin].shape[:2], -1) for node, twin in twins.items()}
+        return {node: x[..., seen[node]].astype(np.float64) for node, x in rows.items()}
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(part, range(0, len(next(iter(inputs.values()))), _BATCH)))
+    return {node: np.concatenate([part[node] for part in parts]) for node in twins}
 
 
 def _expressible(op: IfNeuron | Readout, activation: Floats) -> Floats:

@@ -31,7 +31,8 @@ class Drive:
 
     ``current`` is Z(t) + b(t), int64 [N, S, C, P], b being the op's own bias: of every step under ``rate``
     (S = T), else summed over the run (S = 1); it is added up by ``arrive`` when it is first asked for.
-    ``expected`` [N, C, P] is the ANN's activation, clipped to what the population can express;
+    ``expected`` [N, C, P] is the ANN's activation, clipped to what the population can express; ``usual`` [C]
+    its mean over the positions, and over samples that only the ANN ran, too;
     ``respond(op)`` is what ``op`` makes of the current in the same units: λ·n/N of a population, V·unit/N
     of a readout. ``totals()`` has for every weighted op into it, by node, what its weights multiply, summed
     over the run: integers [N, P, groups, K].
@@ -39,6 +40,7 @@ class Drive:
 
     arrive: Callable[[], npt.NDArray[np.int64]]
     expected: npt.NDArray[np.float64]
+    usual: npt.NDArray[np.float64]
     respond: Callable[[IfNeuron | Readout], npt.NDArray[np.float64]]
     totals: Callable[[], Mapping[int, npt.NDArray[np.int64]]]
 
@@ -69,12 +71,13 @@ class Context(Protocol):
     ) -> Mapping[int, Estimate]:
         """Data-free distributions of what the nodes compute (docs/calibration.md)."""
 
-    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int = 4) -> Network:
+    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int | None = None) -> Network:
         """Run an int-level network on calibration data, adjusting its populations and readouts on the way.
 
         Each is adjusted after those before it, on what these now emit. At most ``samples`` samples are
-        used; fewer where their spikes would not fit into a fixed amount of memory. Of every channel at
-        least so many ``positions`` are looked at. Needs data.
+        used; fewer run as spikes where these would not fit into a fixed amount of memory, or take long. Of
+        every channel at least so many ``positions`` are looked at; without a number what means per channel
+        need. Needs data.
         """
 
     def input_extremes(self, name: str) -> Extremes | None:

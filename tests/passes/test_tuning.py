@@ -13,16 +13,19 @@ from pass_tools import ANN_PASSES, context, run, run_if_spiking
 from random_networks import ann_networks, samples
 
 import snnc
+from snnc import tune
 from snnc.backends.fast.engine import FastEngine, count_spikes
 from snnc.backends.reference.fire import fire
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import align
+from snnc.ir.context import Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Output, Readout, Weighted
 from snnc.ir.parser import parse
 from snnc.passes import CalibrateBias, CalibrateOffsets, CalibrateWeights, CorrectOverTime
 from snnc.passes.calibrate_offsets import counts_worth
 from snnc.passes.least_squares import ridge_solutions
+from snnc.passes.tuning import mean_error
 from snnc.pipeline import CompileContext
 from snnc.prove import outputs
 
@@ -60,6 +63,44 @@ def test_a_drive_shows_what_the_population_says_and_what_the_ann_says(ann, spiki
 
     assert known.tune(network, check, 4) == network
     assert seen == list(network.of(IfNeuron, Readout))
+
+
+@SOME
+@given(ann_networks(), SCHEDULES, st.integers(1, 4))
+def test_a_drive_tells_the_mean_of_samples_that_only_the_ann_ran(ann, spikify, simulated):
+    network, known = quantized(ann, spikify)
+    whole, few = {}, {}
+
+    def into(found):
+        def see(node, drive):
+            found[node] = drive.expected, drive.usual
+            return {}
+
+        return see
+
+    known.tune(network, into(whole), 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "_most_samples", lambda network, patience: simulated)
+        known.tune(network, into(few), 4)
+    for node, (expected, usual) in whole.items():
+        assert np.array_equal(few[node][0], expected[:simulated])
+        assert np.array_equal(few[node][1], usual)
+        assert usual == pytest.approx(expected.mean(axis=(0, 2)), rel=1e-12, abs=1e-12)
+
+
+def test_a_mean_error_is_that_of_all_samples_where_it_follows_the_activation():
+    rng = np.random.default_rng(0)
+    every, offset = rng.random((40, 3, 5)), np.array([0.3, -1.0, 0.0])[:, None]
+    error = offset + 0.25 * every + rng.normal(size=every.shape) * 1e-9
+    drive = Drive(None, every[:4], every.mean(axis=(0, 2)), None, None)
+    assert mean_error(error[:4], drive) == pytest.approx(error.mean(axis=(0, 2)), abs=1e-6)
+    assert mean_error(error[:4], drive) != pytest.approx(error[:4].mean(axis=(0, 2)), abs=1e-4)
+
+
+def test_a_mean_error_of_one_sample_is_its_own():
+    error, activation = np.arange(6.0).reshape(1, 2, 3), np.ones((1, 2, 3))
+    drive = Drive(None, activation, np.array([5.0, 5.0]), None, None)
+    assert mean_error(error, drive).tolist() == [1.0, 4.0]
 
 
 @SOME

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,10 @@ from snnc.ir.statistics import Extremes, Histogram
 from snnc.tune import tune
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
+U = TypeVar("U")
 
-LARGEST_BATCH = 64
+LARGEST_BATCH = 16
 _IMAGE_BYTES = 128
 """What making a synthetic image takes for each element: its complex spectrum, there and back."""
 
@@ -78,12 +82,15 @@ class CompileContext:
         reducers = {tap: make() for tap in taps}
         if not taps:
             return reducers
-        runner = AnnRunner(network, taps, self.threads)
+        runner = AnnRunner(network, taps)
         batch = self._batch(network)
         samples = len(next(iter(data.values())))
-        for start in range(0, samples, batch):
-            part = {name: np.asarray(x[start : start + batch]) for name, x in data.items()}
-            for tap, values in runner.run(part).items():
+
+        def values_of(start: int) -> dict[int, Array]:
+            return runner.run({name: np.asarray(x[start : start + batch]) for name, x in data.items()})
+
+        for found in _ahead(values_of, range(0, samples, batch), self.threads):
+            for tap, values in found.items():
                 if not np.isfinite(values).all():
                     raise CompileError.of(
                         "SNNC0123",
@@ -118,7 +125,7 @@ class CompileContext:
         )
         return found
 
-    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int = 4) -> Network:
+    def tune(self, network: Network, adjust: Adjust, samples: int, positions: int | None = None) -> Network:
         """The network with its populations and readouts adjusted one after the other."""
         assert self.calibration is not None
         if self.imported is None:
@@ -154,6 +161,18 @@ class CompileContext:
         self.statistics[key] = value
 
     def _batch(self, network: Network) -> int:
-        """As many samples as fit: float32 of every tensor, twice for onnxruntime's own copies."""
+        """As many samples as fit: float32 of every tensor, twice for onnxruntime, and once for the reader."""
         sizes = [network.type(n).size for n in network.nodes if network.op(n).mnemonic != "output"]
-        return max(1, min(LARGEST_BATCH, self.max_memory // (8 * sum(sizes))))
+        return max(1, min(LARGEST_BATCH, self.max_memory // ((8 * self.threads + 4) * sum(sizes))))
+
+
+def _ahead(make: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
+    """``make`` of every item in order, at work on so many items while the caller has another."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: collections.deque[Future[U]] = collections.deque()
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -168,6 +168,22 @@ class TestActivations:
             assert np.array_equal(two[tap].counts, all_[tap].counts)
             assert one[tap].counts.sum() == count * network.type(tap).size
 
+    @pytest.mark.parametrize("threads", [1, 2, 5])
+    def test_batches_arrive_in_order_whatever_the_threads(self, threads):
+        network = Network("copy")
+        x = network.add(Input(name="x", shape=(1,)))
+        dense = network.add(Dense(weight=Constant([[1.0]])), x)
+        network.add(Output(name="y"), dense)
+        seen = []
+
+        class Order:
+            def update(self, batch):
+                seen.extend(batch[:, 0])
+
+        data = {"x": np.arange(100.0)[:, None]}
+        context(data, threads=threads).activations(network, [dense], Order)
+        assert seen == list(range(100))
+
     def test_values_that_are_not_finite_name_the_layer(self):
         network = Network("overflow")
         x = network.add(Input(name="x", shape=(1,)))

@@ -66,19 +66,18 @@ class Proof:
 
 
 class Prover:
-    """Holds the probe samples; every network is run on them once and the run is kept."""
+    """Holds the probe samples, and what the last two networks answered on them."""
 
     def __init__(
         self, inputs: Mapping[str, Array], max_memory: int = 2 << 30, engine: FastEngine | None = None
     ) -> None:
         """``inputs`` are in the user's layout with a batch axis; ``max_memory`` is in bytes.
 
-        ``engine`` runs whole integer networks where a loss is measured and nothing is judged; the reference
-        has as many threads.
+        ``engine`` runs integers; the reference, which runs real numbers, has as many threads.
         """
         self.inputs, self._memory = inputs, max_memory
         self._engine = engine or FastEngine(max_memory=max_memory)
-        self._traces: dict[int, tuple[Network, Trace]] = {}
+        self._answered: dict[tuple[int, int], tuple[Network, dict[str, Floats]]] = {}
         self._outputs: tuple[Network, dict[str, Array]] | None = None
 
     def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
@@ -160,7 +159,8 @@ class Prover:
 
     def _equal_spikes(self, old: Network, new: Network) -> Proof:
         """All counts and answers are equal: of integers."""
-        a, b = self._trace(old), self._trace(new)
+        steps = self._steps(old)
+        a, b = (self._trace(network, steps) for network in (old, new))
         if len(a.counts) != len(b.counts):
             return Proof(False, {}, "the number of populations changed")
         for (node, x), y in zip(a.counts.items(), b.counts.values(), strict=True):
@@ -168,14 +168,15 @@ class Prover:
             if differing:
                 message = f"{differing} of {x.size} neurons differ in their counts"
                 return Proof(False, {"differing": differing}, message, old.op(node).origin)
-        answers, others = self._answers(old), self._answers(new)
+        answers, others = self._answers(old, steps), self._answers(new, steps)
         if any(not np.array_equal(answers[name], others[name]) for name in answers):
             return Proof(False, {}, "the spikes are the same and the outputs are not")
         return Proof(True, {"populations": len(a.counts)})
 
     def _open_loop(self, old: Network, new: Network) -> Proof:
         """Each population of ``new``, fed the spikes of ``old``, fires as in ``old`` at every step."""
-        trace = self._trace(old, record=True)
+        steps = self._steps(old)
+        trace = self._trace(old, steps, record=True)
         pairs = list(zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=False))
         if len(list(old.of(IfNeuron, MaxGate))) != len(list(new.of(IfNeuron, MaxGate))):
             return Proof(False, {}, "the number of populations changed")
@@ -184,7 +185,7 @@ class Prover:
         forced = {b: trace.spikes[a] if rate else trace.counts[a][:, None] for a, b in pairs}
         excused = total = 0
         answers: dict[str, Array] = {}
-        short = shortened(new, self._steps(new))
+        short = shortened(new, steps)
         for node, current in open_loop(short, self.inputs, forced):
             op = short.op(node)
             if not isinstance(op, IfNeuron):
@@ -199,12 +200,14 @@ class Prover:
             if wrong:
                 message = f"{wrong} of {forced[node].size} spikes differ"
                 return Proof(False, {"differing": wrong}, message, op.origin)
-        error = self._difference(self._answers(old), answers)
+        error = self._difference(self._answers(old, steps), answers)
         if error > FUNCTION_TOLERANCE:
             fault = f"from the same spikes, outputs differ by {error:.2g} of their range"
             return Proof(False, {"relative_error": error}, fault)
-        share = excused / max(total, 1)
-        measured = {"excused_share": share, "closed_loop": self.closed_loop(old, new)}
+        if not excused and not any(new.of(MaxGate)):
+            # every population fires as it did, on what it was fed then: the closed loop is the same run
+            self._keep(new, steps, answers)
+        measured = {"excused_share": excused / max(total, 1), "closed_loop": self.closed_loop(old, new)}
         if excused > max(EXCUSED_LEAST, EXCUSED_SHARE * total):
             return Proof(False, measured, f"{excused} of {total} spikes are excused as ties", ties=True)
         return Proof(True, measured)
@@ -218,8 +221,8 @@ class Prover:
     def closed_loop(self, old: Network, new: Network) -> dict[str, Any]:
         """How far the answers of two networks differ (rms), and how often their classes agree."""
         # of integers whole runs: membranes saturate late, and delays hold answers back
-        answers = self._last_answers if old.level == new.level == "int" else self._answers
-        a, b = answers(old), answers(new)
+        whole = old.level == new.level == "int"
+        a, b = (self._answers(n, (whole and n.steps) or self._steps(n)) for n in (old, new))
         power = sum(float((x**2).sum()) for x in a.values())
         error = sum(float(((a[k] - b[k]) ** 2).sum()) for k in a)
         same = [
@@ -228,34 +231,32 @@ class Prover:
         ]
         return {"relative_rms": (error / max(power, 1e-30)) ** 0.5, "agreement": min(same)}
 
-    def _answers(self, network: Network) -> dict[str, Floats]:
+    def _answers(self, network: Network, steps: int) -> dict[str, Floats]:
+        """What a network says after so many steps; an ANN takes none."""
         if network.level == "ann":
             return self._function(network)
-        short = shortened(network, self._steps(network))
-        return {name: x[:, -1] for name, x in decode(short, self._trace(network)).items()}
+        if (id(network), steps) not in self._answered:
+            self._trace(network, steps)
+        return self._answered[id(network), steps][1]
 
-    def _last_answers(self, network: Network) -> dict[str, Floats]:
-        trace = self._engine.simulate(network, self._given(network))
-        return {name: x[:, -1] for name, x in decode(network, trace).items()}
+    def _trace(self, network: Network, steps: int, *, record: bool = False) -> Trace:
+        """A run of so many steps. Codes are compared by their counts: only ``rate`` has spikes to record."""
+        short = shortened(network, steps)
+        reference = ReferenceEngine(self._memory, self._engine.threads)
+        engine = self._engine if network.level == "int" else reference
+        trace = engine.simulate(short, self._given(network), record=record and network.schedule == "rate")
+        self._keep(network, steps, {name: x[:, -1] for name, x in decode(short, trace).items()})
+        return trace
 
-    def _trace(self, network: Network, *, record: bool = False) -> Trace:
-        """Integers and codes are compared by their counts: spikes are recorded only under ``rate``."""
-        key, record = id(network), record and network.schedule == "rate"
-        if key not in self._traces or (record and not self._traces[key][1].spikes):
-            short = shortened(network, self._steps(network))
-            engine = ReferenceEngine(self._memory, self._engine.threads)
-            trace = engine.simulate(short, self._given(network), record=record)
-            # only the last two networks are ever compared
-            self._traces.pop(key, None)
-            self._traces = dict(list(self._traces.items())[-1:])
-            self._traces[key] = (network, trace)
-        return self._traces[key][1]
+    def _keep(self, network: Network, steps: int, answers: dict[str, Floats]) -> None:
+        """Only the last two are ever compared."""
+        self._answered = dict(list(self._answered.items())[-1:])
+        self._answered[id(network), steps] = (network, answers)
 
     def _steps(self, network: Network) -> int:
         """Under ``rate`` as many as two traces may take memory for; codes cost no more for more steps."""
-        assert network.steps is not None
-        if network.schedule != "rate":
-            return network.steps
+        if network.steps is None or network.schedule != "rate":
+            return network.steps or 0
         samples = len(next(iter(self.inputs.values())))
         neurons = sum(network.type(n).size for n in network.of(IfNeuron, MaxGate))
         fit = self._memory // 2 // (2 * TRACE_BYTES * samples * max(neurons, 1))

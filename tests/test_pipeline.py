@@ -20,6 +20,7 @@ from snnc.ir.ops import Add, Conv2d, Dense, IfNeuron, Input, Level, Output, Read
 from snnc.ir.printer import print_network
 from snnc.passes import PASSES, PRESETS, Pass, Promise, Simplify, build
 from snnc.pipeline import Pipeline, probe_inputs
+from snnc.prove import Prover
 
 SPIKIFY = "simplify,spikify{T=16,lambda=max}"
 FORMED = f"{SPIKIFY},form-projections"
@@ -149,6 +150,15 @@ class TestWrongPasses:
 
         fault = guilty(cnn, FORMED, broken(Promise.SAME_SPIKES, "snn", edit))
         assert fault.where == ("conv2", "add", "relu2")
+
+    def test_same_spikes_need_no_second_run_to_tell_the_closed_loop(self, cnn):
+        known = context(ramp(cnn))
+        before = Pipeline(FORMED).run(cnn, known).network
+        after = Pipeline("normalize-currents").run(before, known).network
+        proof = Prover(known.calibration).prove(Promise.SAME_SPIKES, before, after)
+        assert proof.measured["excused_share"] == 0
+        loss = Prover(known.calibration).closed_loop(before, after)
+        assert proof.measured["closed_loop"] == pytest.approx(loss, abs=1e-12)
 
     def test_same_spikes_under_integrate_then_fire(self, cnn):
         step = broken(Promise.SAME_SPIKES, "snn", lambda n: change(n, IfNeuron, "threshold", 0.9))

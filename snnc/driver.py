@@ -17,7 +17,7 @@ from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.emission import Emission, emit, network_costs, population_names
 from snnc.evaluation import processors
 from snnc.ir.network import Network
-from snnc.measure import SAMPLES, Measurement, measure
+from snnc.measure import Measurement, measure, samples_for
 from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def compile_model(
             "the pipeline leaves the network at the ann level: there is nothing to compile",
             remedy="add spikify to the pipeline, or use snnc opt to see the IR",
         )
-    rows = _spread(samples)
+    rows = _spread(samples, samples_for(result.network))
     anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
     measured = measure(anns, result.network, rows, context.engine) if rows else None
     emission = _emit(result.network, backends, _activity(result.network, rows, measured))
@@ -305,12 +305,12 @@ def _preprocessing(normalisation: Normalisation | None) -> Any:
     return Preprocessing(normalisation.mean, normalisation.std, normalisation.scale)
 
 
-def _spread(samples: Mapping[str, Array] | None) -> dict[str, Array]:
-    """A few samples spread over the calibration data, to measure layers on; empty without data."""
+def _spread(samples: Mapping[str, Array] | None, count: int) -> dict[str, Array]:
+    """So many samples spread over the calibration data, to measure layers on; empty without data."""
     if samples is None:
         return {}
     total = len(next(iter(samples.values())))
-    rows = np.unique(np.linspace(0, total - 1, min(SAMPLES, total)).astype(int))
+    rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
     return {name: np.asarray(x[rows]) for name, x in samples.items()}
 
 

@@ -19,7 +19,11 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 SAMPLES = 16
-"""How many calibration samples a compilation measures its layers on."""
+"""How many calibration samples a compilation measures its layers on, at most."""
+
+FEWEST = 4
+NEURON_STEPS = 500_000_000
+"""So often, at most, neurons are updated for it, unless by FEWEST samples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,13 @@ def measure(
             ratios[node] = sqnr(float((a**2).sum()), error)
     counts = {node: c.mean(axis=0, dtype=np.float64) for node, c in trace.emitted().items()}
     return Measurement(len(next(iter(inputs.values()))), counts, ratios)
+
+
+def samples_for(network: Network) -> int:
+    """How many samples to measure a network on."""
+    steps = network.steps if network.schedule == "rate" and network.steps else 1
+    neurons = sum(network.type(n).size for n in network.of(IfNeuron))
+    return max(FEWEST, min(SAMPLES, NEURON_STEPS // (steps * max(neurons, 1))))
 
 
 def _stand_for(ann: Network, network: Network) -> dict[int, int]:

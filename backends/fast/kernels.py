@@ -23,16 +23,25 @@ LANES = 16
 
 @compiled
 def find_events(
-    x: Any, bits: Any, where: Any, kinds: Any, step: Any, rows: Any, first: Any, base: Any, kind: Any
+    flat: Any,
+    shape: Any,
+    bits: Any,
+    where: Any,
+    kinds: Any,
+    step: Any,
+    rows: Any,
+    first: Any,
+    base: Any,
+    kind: Any,
 ) -> Any:
     """The groups of events of one entry and site, in order; how many.
 
-    ``x`` is [B, S, C]. An event is a set bit ``bits[p]`` of channel c: row p·C + c of the weights. Group g
-    has the rows ``rows[first[g]:first[g + 1]]``, adds at ``base[g]`` and reaches the targets of ``kind[g]``;
-    ``where`` and ``kinds`` are [S], and entries lie ``step`` apart. ``rows`` needs 16 elements to spare.
+    The operand, ``flat``, is [B, S, C] by its ``shape``. An event is a set bit ``bits[p]`` of channel c: row
+    p·C + c of the weights. Group g has the rows ``rows[first[g]:first[g + 1]]``, adds at ``base[g]`` and
+    reaches the targets of ``kind[g]``; ``where`` and ``kinds`` are [S], and entries lie ``step`` apart.
+    ``rows`` needs 16 elements to spare.
     """
-    entries, sites, channels = x.shape
-    flat = x.ravel()
+    entries, sites, channels = shape
     whole = channels - channels % LANES
     end, group = np.int64(0), np.int64(0)
     for entry in range(entries):
@@ -90,14 +99,13 @@ def scatter(lanes: int, together: int) -> Kernel:
 
 @compiled
 def add_diagonal(
-    x: Any, weights: Any, where: Any, kinds: Any, step: Any, z: Any, targets: Any, bounds: Any
+    flat: Any, shape: Any, w: Any, where: Any, kinds: Any, step: Any, z: Any, targets: Any, bounds: Any
 ) -> None:
-    """z[where + target + c] += weights[target, c]·x[…, c]: depthwise convolutions and skips.
+    """z[where + target + c] += w[target, c]·x[…, c]: depthwise convolutions and skips.
 
-    ``x`` is [B, S, C] and ``weights`` [targets, C], in the dtype of ``z``.
+    The operand, ``flat``, is [B, S, C] by its ``shape``, and ``w`` flat [targets, C], in the dtype of ``z``.
     """
-    entries, sites, channels = x.shape
-    flat, w = x.ravel(), weights.ravel()
+    entries, sites, channels = shape
     whole = channels - channels % LANES
     for entry in range(entries):
         for site in range(sites):
@@ -112,12 +120,14 @@ def add_diagonal(
 
 
 @compiled
-def take_columns(x: Any, kernel: Any, strides: Any, pads: Any, dilations: Any, columns: Any) -> None:
-    """The windows under a kernel: [B, H, W, C] to ``columns`` [B, H', W', kh, kw·C], zeros outside.
+def take_columns(
+    x: Any, channels: Any, kernel: Any, strides: Any, pads: Any, dilations: Any, columns: Any
+) -> None:
+    """The windows under a kernel: [B, H, W·C] to ``columns`` [B, H', W', kh, kw·C], zeros outside.
 
     A row of a window is one run of memory unless it is dilated or leaves the image.
     """
-    _, height, width, channels = x.shape
+    height, width = x.shape[1], x.shape[2] // channels
     entries, rows, cols = columns.shape[:3]
     run = kernel[1] * channels
     for entry in range(entries):
@@ -127,7 +137,7 @@ def take_columns(x: Any, kernel: Any, strides: Any, pads: Any, dilations: Any, c
                 if y < 0 or y >= height:
                     columns[entry, i, :, u] = 0
                     continue
-                row = x[entry, y].ravel()
+                row = x[entry, y]
                 for j in range(cols):
                     left = j * strides[1] - pads[1]
                     target = columns[entry, i, j, u]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy.typing as npt
 
 from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
-from snnc.backends.reference.engine import ReferenceEngine, open_loop
+from snnc.backends.reference.engine import ReferenceEngine
 from snnc.backends.reference.evaluate import evaluate
-from snnc.backends.reference.fire import fire, integrate_then_fire, total_bias
+from snnc.backends.reference.fire import fire, integrate_then_fire
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
@@ -34,7 +35,7 @@ from snnc.ir.ops import (
 )
 from snnc.passes.base import Promise
 from snnc.passes.spikify import activations_to_host, quantize_inputs
-from snnc.refire import recode, refire
+from snnc.refire import judged
 
 Array = npt.NDArray[Any]
 
@@ -180,26 +181,21 @@ class Prover:
         pairs = list(zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=False))
         if len(list(old.of(IfNeuron, MaxGate))) != len(list(new.of(IfNeuron, MaxGate))):
             return Proof(False, {}, "the number of populations changed")
-        twins = {b: a for a, b in pairs}
-        rate = old.schedule == "rate"
-        forced = {b: trace.spikes[a] if rate else trace.counts[a][:, None] for a, b in pairs}
-        excused = total = 0
-        answers: dict[str, Array] = {}
         short = shortened(new, steps)
-        for node, current in open_loop(short, self.inputs, forced):
-            op = short.op(node)
-            if not isinstance(op, IfNeuron):
-                answers |= _answer(short, node, current)
-                continue
-            before = old.op(twins[node])
-            assert isinstance(before, IfNeuron)
-            compare = refire if rate else recode
-            wrong, at_ties = compare(short, node, current, trace, twins[node], before)
-            total += forced[node].size
-            excused += at_ties
+        samples = len(next(iter(self.inputs.values())))
+        share = -(-samples // self._engine.threads)
+        rows = [slice(start, start + share) for start in range(0, samples, share)]
+        with ThreadPoolExecutor(self._engine.threads) as pool:
+            parts = list(pool.map(lambda part: judged(short, old, pairs, self.inputs, trace, part), rows))
+        excused = total = 0
+        for node in parts[0].decisions:
+            size, wrong, at_ties = (sum(x) for x in zip(*(p.decisions[node] for p in parts), strict=True))
             if wrong:
-                message = f"{wrong} of {forced[node].size} spikes differ"
-                return Proof(False, {"differing": wrong}, message, op.origin)
+                message = f"{wrong} of {size} spikes differ"
+                return Proof(False, {"differing": wrong}, message, new.op(node).origin)
+            total += size
+            excused += at_ties
+        answers = {name: np.concatenate([p.answers[name] for p in parts]) for name in parts[0].answers}
         error = self._difference(self._answers(old, steps), answers)
         if error > FUNCTION_TOLERANCE:
             fault = f"from the same spikes, outputs differ by {error:.2g} of their range"
@@ -354,12 +350,3 @@ def _constant(network: Network) -> set[int]:
         if not spikes and all(source in found for source in network.operands(node)):
             found.add(node)
     return found
-
-
-def _answer(network: Network, node: int, current: Array) -> dict[str, Array]:
-    """What a readout says at the end of a run, by output name."""
-    op = network.op(node)
-    assert isinstance(op, Readout)
-    total = current.sum(axis=1) + total_bias(op.bias, current.shape[2:], network.full_count)
-    mean = total / network.full_count * op.unit
-    return {o.name: mean for u in network.users(node) if isinstance(o := network.op(u), Output)}

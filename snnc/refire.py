@@ -6,21 +6,67 @@ either way, and is excused.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
+from snnc.backends.reference.engine import open_loop
 from snnc.backends.reference.fire import decide, lower_threshold, total_bias
 from snnc.fixedpoint import Floats, align
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Weighted, has_time
+from snnc.ir.ops import IfNeuron, Output, Readout, Weighted, has_time
 from snnc.ir.projections import incoming
 
 Array = npt.NDArray[Any]
 
 ROUNDING = 64 * np.finfo(np.float64).eps
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Of every population how many spikes or codes there are, how many no tie excuses, and how many one does.
+
+    ``answers`` are those of the readouts at the end, by output name, in the ANN's units.
+    """
+
+    decisions: Mapping[int, tuple[int, int, int]]
+    answers: Mapping[str, Array]
+
+
+def judged(
+    network: Network,
+    old: Network,
+    pairs: Sequence[tuple[int, int]],
+    inputs: Mapping[str, Array],
+    trace: Trace,
+    rows: slice,
+) -> Judged:
+    """``network`` fed what ``old`` emitted in ``trace``, of the samples in ``rows`` of the ``inputs``.
+
+    ``pairs`` are the populations of the old network and of this one.
+    """
+    rate = network.schedule == "rate"
+    counts, spikes, membranes = (
+        {node: x[rows] for node, x in of.items()} for of in (trace.counts, trace.spikes, trace.membranes)
+    )
+    part = Trace(counts=counts, spikes=spikes, membranes=membranes)
+    twins = {b: a for a, b in pairs}
+    forced = {b: spikes[a] if rate else counts[a][:, None] for a, b in pairs}
+    decisions: dict[int, tuple[int, int, int]] = {}
+    answers: dict[str, Array] = {}
+    for node, current in open_loop(network, {name: x[rows] for name, x in inputs.items()}, forced):
+        if not isinstance(network.op(node), IfNeuron):
+            answers |= _answer(network, node, current)
+            continue
+        before = old.op(twins[node])
+        assert isinstance(before, IfNeuron)
+        compare = refire if rate else recode
+        decisions[node] = (forced[node].size, *compare(network, node, current, part, twins[node], before))
+    return Judged(decisions, answers)
 
 
 def refire(
@@ -93,3 +139,12 @@ def _over_steps(value: Floats, steps: int, shape: tuple[int, ...]) -> Floats:
     """A parameter as [steps, C or 1, …], broadcasting over the population."""
     timed = value if has_time(value) else np.broadcast_to(value, (steps, *value.shape))
     return timed[:steps].reshape(steps, *timed.shape[1:], *(1,) * (len(shape) - (timed.ndim - 1)))
+
+
+def _answer(network: Network, node: int, current: Array) -> dict[str, Array]:
+    """What a readout says at the end of a run, by output name."""
+    op = network.op(node)
+    assert isinstance(op, Readout)
+    total = current.sum(axis=1) + total_bias(op.bias, current.shape[2:], network.full_count)
+    mean = total / network.full_count * op.unit
+    return {o.name: mean for u in network.users(node) if isinstance(o := network.op(u), Output)}

@@ -28,7 +28,7 @@ SPIKE_BYTES = 1 << 28
 NEURON_STEPS = 2_400_000_000
 """So often, at most, neurons are updated in all samples together. It bounds the time for deep networks."""
 
-MEAN_STEPS = 850_000_000
+MEAN_STEPS = 1_100_000_000
 """The same where only means per channel are asked for: what other samples change of them, the ANN tells."""
 
 NEURONS = 1024

@@ -9,7 +9,7 @@ e_c = mean of a − λ·n/N over the samples and positions of channel c:
 
 Layers are calibrated in order, each on the spikes of those already calibrated. A neuron that is silent or
 saturated does not follow its bias, so the step is divided by the share of those that do; a channel keeps it
-if |e_c| becomes less. Where spikes would take long, few samples run, and what the mean over all of them would be
+if |e_c| becomes less. Where spikes would take long, few samples run; what the mean over all of them would be
 follows from their activations in the ANN (:func:`snnc.passes.tuning.mean_error`).
 """
 

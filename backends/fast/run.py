@@ -7,6 +7,7 @@ stands but by the population that it feeds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -115,6 +116,7 @@ class Run:
         self.trace = Trace(counts=event_counts(self.network, inputs))
         self.signals: dict[int, Signal] = {}
         self.workspace = Workspace()
+        self._rooms: list[Array] = []
 
     def run(self) -> Trace:
         """All layers."""
@@ -183,7 +185,7 @@ class Run:
         rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
         lead, row = (self.samples, steps), (flow.grid.height, flow.row)
         still = still.astype(rule.start.dtype)
-        spikes = np.empty((*lead, *row), np.int8)
+        spikes = self._room((*lead, *row))
         kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
         counts = np.zeros((self.samples, *row), np.int32)
         v = rule.rest(flow.grid.height)
@@ -198,6 +200,20 @@ class Run:
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
         if self.record:
             self.trace.membranes[node] = channel_first(flow.membranes(kept), shape, 2)
+
+    def _room(self, shape: tuple[int, ...]) -> Array:
+        """Bytes for spikes, where some lay that no signal holds any more, if that is enough."""
+        size = math.prod(shape)
+        if self.record:
+            return np.empty(shape, np.int8)
+        live = [signal.array for signal in self.signals.values()]
+        held = [any(np.may_share_memory(room, x) for x in live) for room in self._rooms]
+        free = [room for room, is_held in zip(self._rooms, held, strict=True) if not is_held]
+        room = next((room for room in free if room.size >= size), None)
+        if room is None:
+            room = np.empty(size, np.int8)
+            self._rooms = [*itertools.compress(self._rooms, held), room]
+        return room[:size].reshape(shape)
 
     def _gate(self, node: int, op: MaxGate) -> None:
         kinds = self.network.operand_types(node)[0], self.network.type(node)

@@ -142,3 +142,10 @@ def test_help_loads_no_heavy_package(command):
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
+
+
+def test_an_artifact_is_read_without_what_runs_it():
+    heavy = {"onnx", "onnxruntime", "numba", "rich"}
+    code = f"import sys, snnc.compiled\nsys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = run_python(code)
+    assert done.returncode == 0, f"loaded {done.stderr}"

@@ -8,9 +8,10 @@ e_c = mean of a − λ·n/N over the samples and positions of channel c:
     v_init,c ← v_init,c + N·e_c·θ/λ    (as=potential; a readout starts at 0 and takes the bias)
 
 Layers are calibrated in order, each on the spikes of those already calibrated. A neuron that is silent or
-saturated does not follow its bias, so the step is divided by the share of those that do; a channel keeps it
-if |e_c| becomes less. Where spikes would take long, few samples run; what the mean over all of them would be
-follows from their activations in the ANN (:func:`snnc.passes.tuning.mean_error`).
+saturated does not follow its bias, so the step is divided by the share of those that do, and repeated; of
+all shifts tried, a channel keeps that of least |e_c|. Where spikes would take long, few samples run; what the
+mean over all of them would be follows from their activations in the ANN
+(:func:`snnc.passes.tuning.mean_error`).
 """
 
 from __future__ import annotations

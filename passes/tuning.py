@@ -21,8 +21,7 @@ from snnc.ir.statistics import round_up
 from snnc.passes.base import Pass
 from snnc.passes.form_projections import aligned
 
-ROUNDS = 2
-"""The response to no shift, and to the first."""
+ROUNDS = 4
 
 Tunable = IfNeuron | Readout
 Find = Callable[[Tunable, Drive], Floats]

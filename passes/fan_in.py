@@ -8,18 +8,22 @@ from snnc.ir.network import Network
 from snnc.ir.ops import Clip, Conv2d, Dense, FakeQuant, Pool, Relu
 
 
-def fan_in(network: Network, node: int) -> int:
-    """The most values of ``node`` that one output of weights sums, those of pooling windows included.
+def fan_ins(network: Network) -> dict[int, int]:
+    """By node, the most of its values that one output of weights sums, those of pooling windows included.
 
-    ``network`` is at the ann level. 1 where no weights follow.
+    ``network`` is at the ann level. 0 where no weights follow.
     """
-    most, ahead = 1, [(user, 1) for user in network.users(node)]
-    while ahead:
-        user, window = ahead.pop()
-        op = network.op(user)
-        if isinstance(op, Conv2d | Dense):
-            most = max(most, window * math.prod(op.weight.shape[1:]))
-        elif not isinstance(op, Relu | Clip | FakeQuant):
-            wider = window * math.prod(op.kernel) if isinstance(op, Pool) else window
-            ahead += [(next_user, wider) for next_user in network.users(user)]
-    return most
+    found: dict[int, int] = {}
+    for node in reversed(network.nodes):
+        found[node] = max((_summed(network, user, found[user]) for user in network.users(node)), default=0)
+    return found
+
+
+def _summed(network: Network, user: int, behind: int) -> int:
+    """How many operands of ``user`` are summed, if so many of its results are."""
+    op = network.op(user)
+    if isinstance(op, Conv2d | Dense):
+        return math.prod(op.weight.shape[1:])
+    if isinstance(op, Relu | Clip | FakeQuant):
+        return 0
+    return behind * math.prod(op.kernel) if isinstance(op, Pool) else behind

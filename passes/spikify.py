@@ -42,7 +42,7 @@ from snnc.ir.schedule import DEFAULT_STEPS, MOST_PHASES, Schedule, full_count
 from snnc.ir.statistics import Histogram, round_up
 from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
-from snnc.passes.fan_in import fan_in
+from snnc.passes.fan_in import fan_ins
 from snnc.passes.gains import operand_gain, per_channel
 from snnc.passes.quantize import input_range
 from snnc.passes.refusals import refuse_mixed_concats, refuse_shapes, refuse_unbounded, refuse_unlowered
@@ -181,7 +181,8 @@ class Spikify(Pass):
             found = {n: estimates[n].percentile(percent) for n in nodes}
         else:
             reducers = context.activations(network, nodes, lambda: Histogram(per_channel=channel))
-            found = {n: self._reduce(reducers[n], fan_in(network, n)) for n in nodes}
+            summed = fan_ins(network)
+            found = {n: self._reduce(reducers[n], summed[n]) for n in nodes}
         return {n: value if channel else value.reshape(()) for n, value in found.items()}
 
     def _reduce(self, histogram: Histogram, summed: int) -> Floats:

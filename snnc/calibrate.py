@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from snnc.backends.fast.engine import FastEngine
 from snnc.backends.onnx import AnnRunner
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.estimate import Gaussian, Largest, PerChannel, estimate
+from snnc.in_order import in_order
 from snnc.ir.context import Adjust, R
 from snnc.ir.network import Network
 from snnc.ir.ops import Input
@@ -22,8 +22,6 @@ from snnc.ir.statistics import Extremes, Histogram
 from snnc.tune import tune
 
 Array = npt.NDArray[Any]
-T = TypeVar("T")
-U = TypeVar("U")
 
 LARGEST_BATCH = 16
 _IMAGE_BYTES = 128
@@ -89,16 +87,15 @@ class CompileContext:
         def values_of(start: int) -> dict[int, Array]:
             return runner.run({name: np.asarray(x[start : start + batch]) for name, x in data.items()})
 
-        for found in _ahead(values_of, range(0, samples, batch), self.threads):
-            for tap, values in found.items():
-                if not np.isfinite(values).all():
-                    raise CompileError.of(
-                        "SNNC0123",
-                        "the activations are not finite on the data they are calibrated with",
-                        where=network.op(tap).origin,
-                        remedy="check the data's range and the model's weights",
-                    )
-                reducers[tap].update(values)
+        with ThreadPoolExecutor(self.threads) as pool:
+            # as many at work as threads, while another one's are counted
+            results = in_order(
+                lambda start: pool.submit(values_of, start), range(0, samples, batch), self.threads + 1
+            )
+            for found in results:
+                for tap, values in found.items():
+                    _require_finite(network, tap, values)
+                    reducers[tap].update(values)
         return reducers
 
     def estimate(
@@ -166,13 +163,11 @@ class CompileContext:
         return max(1, min(LARGEST_BATCH, self.max_memory // ((8 * self.threads + 4) * sum(sizes))))
 
 
-def _ahead(make: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
-    """``make`` of every item in order, at work on so many items while the caller has another."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[Future[U]] = collections.deque()
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _require_finite(network: Network, node: int, values: Array) -> None:
+    if not np.isfinite(values).all():
+        raise CompileError.of(
+            "SNNC0123",
+            "the activations are not finite on the data they are calibrated with",
+            where=network.op(node).origin,
+            remedy="check the data's range and the model's weights",
+        )

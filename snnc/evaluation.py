@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
-import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +18,7 @@ from snnc.backends.base import Engine, Trace, decode
 from snnc.data import Evaluation
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.fixedpoint import quantize_input
+from snnc.in_order import in_order
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Input, MaxGate, Output
 from snnc.ir.projections import latency
@@ -174,7 +173,7 @@ def _batches(network: Network, data: Evaluation, ann: Ann | None, settings: Sett
         return _run(network, engine, *_cut(data, ann, start, settings.batch))
 
     with concurrent.futures.ThreadPoolExecutor(settings.workers) as pool:
-        yield from _in_order(lambda start: pool.submit(one, start), starts, settings.workers)
+        yield from in_order(lambda start: pool.submit(one, start), starts, settings.workers)
 
 
 def _on_cluster(
@@ -190,16 +189,7 @@ def _on_cluster(
         starts = range(0, data.samples, settings.batch)
         most = 2 * sum(client.nthreads().values())
         with cluster.losses(address):
-            yield from _in_order(submit, starts, most)
-
-
-def _in_order(submit: Callable[[int], Any], starts: Iterable[int], most: int) -> Iterator[Tally]:
-    """The results of what ``submit`` gives for each start, ``most`` at a time."""
-    waiting = iter(starts)
-    pending = collections.deque(submit(start) for start in itertools.islice(waiting, most))
-    while pending:
-        yield pending.popleft().result()
-        pending.extend(submit(start) for start in itertools.islice(waiting, 1))
+            yield from in_order(submit, starts, most)
 
 
 Part = tuple[dict[str, Array], npt.NDArray[np.int64] | None, Mapping[str, Array] | None]

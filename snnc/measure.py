@@ -14,6 +14,7 @@ from snnc.backends.base import Engine, Trace
 from snnc.fixedpoint import align
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, MaxGate, Output, Readout
+from snnc.ir.projections import neuron_updates
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -68,9 +69,7 @@ def measure(
 
 def samples_for(network: Network) -> int:
     """How many samples to measure a network on."""
-    steps = network.steps if network.schedule == "rate" and network.steps else 1
-    neurons = sum(network.type(n).size for n in network.of(IfNeuron))
-    return max(FEWEST, min(SAMPLES, NEURON_STEPS // (steps * max(neurons, 1))))
+    return max(FEWEST, min(SAMPLES, NEURON_STEPS // neuron_updates(network)))
 
 
 def _stand_for(ann: Network, network: Network) -> dict[int, int]:

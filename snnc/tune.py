@@ -21,6 +21,7 @@ from snnc.ir.constants import Constant
 from snnc.ir.context import Adjust, Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Op, Output, Readout, has_time
+from snnc.ir.projections import neuron_updates
 
 SPIKE_BYTES = 1 << 28
 """The spikes alive together take no more. A constant, so that results do not depend on the machine."""
@@ -91,10 +92,7 @@ def tune(
 
 def _most_samples(network: Network, patience: int) -> int:
     """What memory and ``patience``, in updates of neurons, allow; never less than one."""
-    assert network.steps is not None
-    steps = network.steps if network.schedule == "rate" else 1
-    neurons = sum(network.type(n).size for n in network.of(IfNeuron))
-    return max(1, min(SPIKE_BYTES // sample_bytes(network), patience // (steps * max(neurons, 1))))
+    return max(1, min(SPIKE_BYTES // sample_bytes(network), patience // neuron_updates(network)))
 
 
 def _positions(shape: tuple[int, ...], least: int) -> Ints:

@@ -91,3 +91,9 @@ def latency(network: Network) -> int:
 def is_identity(op: Op) -> bool:
     """Whether a weighted op is one number: the skip of a residual block."""
     return isinstance(op, Weighted) and op.weight.shape == ()
+
+
+def neuron_updates(network: Network) -> int:
+    """How often neurons are updated for one sample, at least once: codes are made in one step."""
+    steps = network.steps if network.schedule == "rate" and network.steps else 1
+    return steps * max(1, sum(network.type(n).size for n in network.of(IfNeuron)))

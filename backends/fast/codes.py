@@ -11,6 +11,7 @@ Of a network of real numbers nothing is proved: a code may differ where V/θ is 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from snnc import fixedpoint
+from snnc.backends.fast.byte_product import byte_product, quicker
 from snnc.backends.fast.part import parts_of, timed_nodes
+from snnc.backends.fast.terms import Term, UnprovedError, bound_of, fits_single, magnitude_of, term_of
 from snnc.backends.onnx.build import IR_VERSION, OPSET, Graph, value_name
 from snnc.backends.reference.drive import Clock, peak
 from snnc.backends.reference.fire import over_time, refuse_variants, total_bias
@@ -49,11 +52,10 @@ Array = npt.NDArray[Any]
 INEXACT = ("ConvAddFusion", "ConvMulFusion", "MatMulAddFusion")
 """Optimizations of onnxruntime that move a bias or a factor into a sum that was proved without it."""
 
-_SINGLE, _DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+"""Permutations that bring channels from the end of [batch, H, W, C] to the front, and back."""
 
-
-class UnprovedError(Exception):
-    """A sum is not known to be exact in floating point."""
+_SINGLE, _DOUBLE, _WHOLE = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32
 
 
 def code_model(network: Network) -> onnx.ModelProto:
@@ -72,18 +74,12 @@ def result_name(node: int) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Term:
-    """``op``, without its shift, of ``operand``, which counts ``factor``·2^``unit`` times.
+class _Frame:
+    """What a population's sum is written in: ONNX type, units of 2^``unit``, channels ``last`` or first."""
 
-    Within ±``bound`` [M] for each channel, all of that included, and every partial sum is so, too.
-    """
-
-    op: Weighted
-    operand: str
-    rank: int
-    unit: int
-    factor: int
-    bound: npt.NDArray[np.int64]
+    kind: int
+    unit: int = 0
+    last: bool = False
 
 
 class _Codes(Graph):
@@ -92,6 +88,8 @@ class _Codes(Graph):
         self.network, self.clock = network, Clock.of(network)
         self.timed = timed_nodes(network)
         self.outputs: list[onnx.ValueInfoProto] = []
+        self.last: dict[int, str] = {}
+        """Codes of populations as bytes [batch, H, W, C]; what no product takes, onnxruntime leaves out."""
 
     def model(self) -> onnx.ModelProto:
         network = self.network
@@ -111,11 +109,11 @@ class _Codes(Graph):
                 pass
             case IfNeuron():
                 refuse_variants(op)
-                self._emit_codes(node, self._fire(node, op))
+                self._emit_codes(node, *self._fire(node, op))
             case Readout():
                 terms = self._terms(node)
-                kind = _SINGLE if _fits_single(terms) else _DOUBLE
-                self._emit_result(node, self._total(terms, kind), kind)
+                kind = _SINGLE if fits_single(terms) else _DOUBLE
+                self._emit_result(node, self._total(terms, _Frame(kind)), kind)
             case MaxGate():
                 (x,) = self._operands(node)
                 self._emit_codes(node, self.emit("Relu", self.largest(op, x, outside=0)))
@@ -132,13 +130,19 @@ class _Codes(Graph):
     def _declared(self, name: str, kind: int, node: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, ["batch", *self.network.type(node).shape])
 
-    def _emit_codes(self, node: int, codes: str) -> None:
+    def _emit_codes(self, node: int, codes: str, last: bool = False) -> None:
         """Codes are whole already, or not negative, so that what is cut off rounds them down."""
         op = self.network.op(node)
         signed = isinstance(op, IfNeuron) and op.negative
         byte, most = (TensorProto.INT8, 127) if signed else (TensorProto.UINT8, 255)
         kind = byte if self.clock.gain <= most else TensorProto.INT32
-        whole = self.emit("Cast", codes, to=kind)
+        whole = other = self.emit("Cast", codes, to=kind)
+        if last:
+            whole = self.emit("Transpose", other, perm=FIRST)
+        elif len(self.network.type(node).shape) == len(FIRST) - 1:
+            other = self.emit("Transpose", whole, perm=LAST)
+        if kind == TensorProto.UINT8:
+            self.last[node] = other
         self._emit_result(node, whole, kind)
         self._emit_value(node, self.emit("Cast", whole, to=_SINGLE))
 
@@ -161,57 +165,68 @@ class _Codes(Graph):
             return self.sum_pool(op, operands[0], self.network.type(node).shape[0])
         return self.structural(op, operands)
 
-    def _fire(self, node: int, op: IfNeuron) -> str:
-        """clip(V/θ, 0, N), or clip(⌊V/θ⌋, −N, N) if negative ones occur; above N·θ V may be rounded."""
+    def _fire(self, node: int, op: IfNeuron) -> tuple[str, bool]:
+        """clip(V/θ, 0, N), or clip(⌊V/θ⌋, −N, N) if negative ones occur, and whether its channels come last.
+
+        Above N·θ V may be rounded. All is counted in the least unit of the terms.
+        """
         shape, full = self.network.type(node).shape, self.clock.gain
         theta = over_time(op.threshold, shape, 1)[0]
         start = over_time(op.v_init, shape, 1)[0] + total_bias(op.bias, shape, full)
         terms, rows = self._terms(node), (shape[0], -1)
-        bound = _bound(terms) + np.abs(start).reshape(rows).max(axis=1)
+        bound = bound_of(terms) + np.abs(start).reshape(rows).max(axis=1)
         most = int(bound.max())
         if most >= FLOAT64_EXACT:
             raise UnprovedError
         limit = min(most, fixedpoint.symmetric_limit(op.acc_bits)) if op.saturates else most
         matters = np.minimum(bound, full * theta.reshape(rows).max(axis=1)).max()
         exact = max(matters, np.abs(start).max(), theta.max(), limit * (limit < most)) < FLOAT32_EXACT
-        kind = _SINGLE if exact and _fits_single(terms) else _DOUBLE
-        v = self._biased_total(terms, kind, _compact(start), within=most < FLOAT32_EXACT)
+        kind = _SINGLE if exact and fits_single(terms) else _DOUBLE
+        last = len(shape) == 3 and all(term.codes for term in terms)
+        frame = _Frame(kind, min(term.unit for term in terms), last)
+        v = self._biased_total(terms, frame, _compact(start), within=most < FLOAT32_EXACT)
         if limit < most:
-            v = self._clip(v, -limit, limit, kind)
-        quotient = self.emit("Div", v, self._number(_compact(theta), kind))
+            widest = math.ldexp(limit, -frame.unit)
+            v = self._clip(v, -widest, widest, kind)
+        quotient = self.emit("Div", v, self._map(_compact(theta), frame))
         if op.negative:
-            return self._clip(self.emit("Floor", quotient), -full, full, kind)
-        return self._clip(quotient, 0, full, kind)
+            return self._clip(self.emit("Floor", quotient), -full, full, kind), frame.last
+        return self._clip(quotient, 0, full, kind), frame.last
 
-    def _biased_total(self, terms: Sequence[_Term], kind: int, start: Array, *, within: bool) -> str:
+    def _biased_total(self, terms: Sequence[Term], frame: _Frame, start: Array, *, within: bool) -> str:
         """Σ terms + ``start`` [C, …]; in one op with the first term if that is exact."""
         first = terms[0]
-        joint = kind == _SINGLE and within and first.factor == 1 and start.size == len(start)
-        if joint and not isinstance(first.op, Scale):
-            return self._total(terms, kind, start)
-        total = self._total(terms, kind)
-        return self.emit("Add", total, self._number(start, kind)) if start.any() else total
+        joint = frame.kind == _SINGLE and within and first.factor == 1 and start.size == len(start)
+        if joint and not isinstance(first.op, Scale) and not first.codes:
+            return self._total(terms, frame, start)
+        total = self._total(terms, frame)
+        return self.emit("Add", total, self._map(start, frame)) if start.any() else total
 
-    def _total(self, terms: Sequence[_Term], kind: int, start: Array | None = None) -> str:
+    def _total(self, terms: Sequence[Term], frame: _Frame, start: Array | None = None) -> str:
         """Σ terms, with a bias [C, …] for the first one."""
-        values = [self._weigh(term, kind, None if k else start) for k, term in enumerate(terms)]
+        values = [self._weigh(term, frame, None if k else start) for k, term in enumerate(terms)]
         return self.emit("Sum", *values) if len(values) > 1 else values[0]
 
-    def _weigh(self, term: _Term, kind: int, bias: Array | None) -> str:
-        op = term.op
-        weight = np.ldexp(op.weight.array.astype(np.float32), term.unit)
-        extra = [] if bias is None else [self.floats(bias.ravel())]
+    def _weigh(self, term: Term, frame: _Frame, bias: Array | None) -> str:
+        op, unit = term.op, term.unit - frame.unit
+        weight = np.ldexp(op.weight.array.astype(np.float32), unit)
+        extra = [] if bias is None else [self.floats(np.ldexp(bias.ravel(), -frame.unit))]
+        factor, kind = term.factor, _SINGLE
         match op:
+            case Conv2d() | Dense() if term.codes:
+                y, kind, factor = byte_product(self, op, term.codes), _WHOLE, factor << unit
             case Conv2d():
                 y = self.convolve(op, term.operand, weight, *extra)
             case Dense():
                 y = self.emit("Gemm", term.operand, self.floats(weight), *extra, transB=1)
             case _:
                 y = self.emit("Mul", term.operand, self.per_channel(weight, term.rank))
-        y = self._cast(y, _SINGLE, kind)
-        return self.emit("Mul", y, self._number(term.factor, kind)) if term.factor != 1 else y
+        y = self._cast(y, kind, frame.kind)
+        if term.codes and term.rank == len(LAST) - 1 and not frame.last:
+            y = self.emit("Transpose", y, perm=FIRST)
+        return self.emit("Mul", y, self._number(factor, frame.kind)) if factor != 1 else y
 
-    def _terms(self, node: int) -> list[_Term]:
+    def _terms(self, node: int) -> list[Term]:
         """What flows into a population or readout."""
         if self.network.level == "snn":
             return self._real_terms(node)
@@ -221,11 +236,16 @@ class _Codes(Graph):
             (operand,) = network.operands(weighted)
             seen = part.pooled()
             scale = (1 if part.timed else self.clock.gain) << part.op.shift
+            codes = self.last.get(operand, "")
+            if codes and quicker(seen):
+                magnitude = magnitude_of(part.op, seen.low, seen.high)
+                found.append(term_of(part.op, codes, len(seen.shape), magnitude, scale, codes))
+                continue
             for op, x in self._pieces(part.op, value_name(operand), seen.low, seen.high):
-                found.append(_term(op, x, len(seen.shape), _magnitude(op, seen.low, seen.high), scale))
+                found.append(term_of(op, x, len(seen.shape), magnitude_of(op, seen.low, seen.high), scale))
         return found
 
-    def _real_terms(self, node: int) -> list[_Term]:
+    def _real_terms(self, node: int) -> list[Term]:
         """Those of real numbers, with no bound: in float32, as it comes."""
         found, nothing = [], np.zeros(1, np.int64)
         for weighted in incoming(self.network, node):
@@ -233,12 +253,12 @@ class _Codes(Graph):
             assert isinstance(op, Weighted)
             rank = len(self.network.type(operand).shape)
             factor = 1 if operand in self.timed else self.clock.gain
-            found.append(_Term(op, value_name(operand), rank, 0, factor, nothing))
+            found.append(Term(op, value_name(operand), rank, 0, factor, nothing))
         return found
 
     def _pieces(self, op: Weighted, x: str, low: int, high: int) -> Iterator[tuple[Weighted, str]]:
         """Ops on parts of the channels of x, low ≤ x ≤ high, whose sums are exact in float32."""
-        if _magnitude(op, low, high).max() < FLOAT32_EXACT and not op.register_limit:
+        if magnitude_of(op, low, high).max() < FLOAT32_EXACT and not op.register_limit:
             yield op, x
             return
         inputs = op.weight.shape[1] if len(op.weight.shape) > 1 and getattr(op, "groups", 1) == 1 else 1
@@ -249,37 +269,19 @@ class _Codes(Graph):
             weight = Constant(op.weight.array[:, start:stop])
             yield from self._pieces(dataclasses.replace(op, weight=weight), part, low, high)
 
-    def _clip(self, x: str, low: int, high: int, kind: int) -> str:
+    def _clip(self, x: str, low: float, high: float, kind: int) -> str:
         return self.emit("Clip", x, self._number(low, kind), self._number(high, kind))
 
     def _cast(self, x: str, kind: int, other: int) -> str:
         return x if kind == other else self.emit("Cast", x, to=other)
 
+    def _map(self, value: Array, frame: _Frame) -> str:
+        """A constant [C, …] beside a population's sum."""
+        value = np.ldexp(value, -frame.unit)
+        return self._number(np.moveaxis(value, 0, -1) if frame.last else value, frame.kind)
+
     def _number(self, value: npt.ArrayLike, kind: int) -> str:
         return self.constant(np.asarray(value, np.float32 if kind == _SINGLE else np.float64))
-
-
-def _magnitude(op: Weighted, low: int, high: int) -> npt.NDArray[np.int64]:
-    """A bound [M] of all partial sums of each channel, without the shift."""
-    weight = op.weight.array
-    ends = fixedpoint.product_range(weight.reshape(weight.shape[0] if weight.ndim else 1, -1), low, high)
-    return np.maximum(-ends[0], ends[1])
-
-
-def _term(op: Weighted, operand: str, rank: int, magnitude: npt.NDArray[np.int64], scale: int) -> _Term:
-    unit = (scale & -scale).bit_length() - 1
-    if int(magnitude.max()) * scale >= FLOAT64_EXACT:
-        raise UnprovedError
-    return _Term(op, operand, rank, unit, scale >> unit, magnitude * scale)
-
-
-def _bound(terms: Sequence[_Term]) -> npt.NDArray[np.int64]:
-    return np.asarray(sum(term.bound for term in terms))
-
-
-def _fits_single(terms: Sequence[_Term]) -> bool:
-    """Whether the sum of the terms, a multiple of the least unit, is exact in float32."""
-    return int(_bound(terms).max()) >> min(term.unit for term in terms) < FLOAT32_EXACT
 
 
 def _compact(value: Array) -> Array:

@@ -17,7 +17,7 @@ from snnc import fixedpoint
 from snnc.backends.fast import sessions
 from snnc.backends.fast.kernels import LANES, add_diagonal, find_events, scatter, take_columns
 from snnc.backends.fast.layout import Grid, Reach, Window, channel_first, channel_last
-from snnc.backends.fast.part import Part
+from snnc.backends.fast.part import Part, largest
 from snnc.backends.fast.pool import narrow, sum_pool
 from snnc.backends.reference.kernels import sum_bound, weigh
 from snnc.ir.ops import Conv2d, Dense
@@ -62,7 +62,7 @@ def candidates(part: Part, grid: Grid, dtype: np.dtype[Any], unit: int) -> Itera
         return
     if part.dense and dtype.itemsize < 8 and len(_planes(part)) <= _MOST_PLANES and _rows(part) < 1 << 16:
         yield EventDrive(part, grid, dtype, unit)
-    product = ProductDrive(seen, grid, unit) if fits_bytes(seen) else FloatDrive(seen, grid, unit)
+    product = ProductDrive(seen, grid, unit) if seen.fits_bytes else FloatDrive(seen, grid, unit)
     yield _behind(part, product)
 
 
@@ -99,7 +99,7 @@ class EventDrive:
 
     def _arranged(self, weights: Array, values: list[int], chunks: int, dtype: np.dtype[Any]) -> Array:
         width = chunks * self._lanes
-        most = _largest(weights) * max(map(abs, values), default=0)
+        most = largest(weights) * max(map(abs, values), default=0)
         kept = np.int8 if most <= np.iinfo(np.int8).max else dtype
         # sums are exact modulo 2^16 or 2^32, and the whole sum is proved to fit
         rows = np.zeros((len(self._reach.targets), self._depth, width), kept)
@@ -153,17 +153,6 @@ class DiagonalDrive:
         add_diagonal(
             flat, shape, self._weights, reach.where, reach.kinds, self._step, z, self._offsets, reach.bounds
         )
-
-
-def fits_bytes(part: Part) -> bool:
-    """Whether unsigned times signed bytes are exact on every processor.
-
-    Those without a dot product of bytes add two neighbouring products in 16 bits and saturate there.
-    """
-    if not part.dense or part.low < 0 or part.high > np.iinfo(np.uint8).max:
-        return False
-    largest = _largest(part.op.weight.array)
-    return largest <= np.iinfo(np.int8).max and 2 * part.high * largest <= np.iinfo(np.int16).max
 
 
 class ProductDrive:
@@ -252,11 +241,6 @@ def _accumulate(interior: Array, y: Array, shift: int) -> None:
         wide = y.astype(np.int64)
         y = wide << shift if shift > 0 else wide >> -shift
     np.add(interior, y, out=interior, casting="unsafe")
-
-
-def _largest(weights: Array) -> int:
-    """The largest magnitude, without a copy in wider integers."""
-    return max(int(weights.max()), -int(weights.min()))
 
 
 def _planes(part: Part) -> list[int]:

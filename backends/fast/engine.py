@@ -125,8 +125,8 @@ class _Prepared:
 
     @functools.cached_property
     def _one_pass(self) -> OnePass | None:
-        from snnc.backends.fast.codes import UnprovedError
         from snnc.backends.fast.onepass import OnePass
+        from snnc.backends.fast.terms import UnprovedError
 
         try:
             return OnePass(self.network)

@@ -67,6 +67,17 @@ class Part:
         """Whether every channel feeds every channel."""
         return not isinstance(self.op, Scale) and getattr(self.op, "groups", 1) == 1
 
+    @property
+    def fits_bytes(self) -> bool:
+        """Whether unsigned times signed bytes are exact on every processor.
+
+        Those without a dot product of bytes add two neighbouring products in 16 bits and saturate there.
+        """
+        if not self.dense or self.low < 0 or self.high > np.iinfo(np.uint8).max:
+            return False
+        most = largest(self.op.weight.array)
+        return most <= np.iinfo(np.int8).max and 2 * self.high * most <= np.iinfo(np.int16).max
+
     def pooled(self) -> Part:
         """The part behind the pool."""
         if self.pool is None:
@@ -90,6 +101,11 @@ class Part:
         if isinstance(self.op, Scale):
             return np.broadcast_to(weight, self.shape[:1])[None, None]
         return weight.T[None, None]
+
+
+def largest(weights: Array) -> int:
+    """The largest magnitude, without a copy in wider integers."""
+    return max(int(weights.max()), -int(weights.min()))
 
 
 def joined_range(parts: Sequence[Part], unit: int) -> tuple[int, int]:

@@ -7,13 +7,16 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from integer_networks import Builder
 from onnx import helper, numpy_helper
 from random_networks import ann_networks, samples, spiking_networks
 
+import snnc.backends.fast.byte_product as fast_bytes
 import snnc.backends.fast.choice as fast_choice
 import snnc.backends.fast.codes as fast_codes
 import snnc.backends.fast.currents as fast_currents
 import snnc.backends.fast.drive as fast_drive
+import snnc.backends.fast.terms as fast_terms
 from snnc.backends.base import Trace, decode
 from snnc.backends.fast.drive import FloatDrive
 from snnc.backends.fast.engine import FastEngine
@@ -27,6 +30,7 @@ from snnc.diagnostics import CompileError, UsageError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import (
+    Conv2d,
     Delay,
     Dense,
     IfNeuron,
@@ -123,6 +127,32 @@ def test_every_way_to_drive_a_layer_equals_reference(pick, network):
         assert differences(FastEngine().simulate(network, inputs, record=True), expected) == []
 
 
+@settings(max_examples=80, deadline=None)
+@given(network=spiking_networks(), least=st.sampled_from([1, 3]))
+def test_products_of_bytes_equal_reference(network, least):
+    """Of all layers, or of those with three channels and more: layouts change from layer to layer."""
+    inputs = samples(network, 3)
+    expected = ReferenceEngine().simulate(network, inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_bytes, "LEAST_INPUTS", least)
+        assert differences(FastEngine().simulate(network, inputs), expected) == []
+
+
+@pytest.mark.parametrize(("steps", "products"), [(129, 1), (130, 0)])
+def test_products_of_bytes_at_their_largest(steps, products):
+    """2·129·127 is the last to fit into 16 bits; every code and every weight is as large as can be."""
+    b = Builder("layerwise", steps=steps)
+    full = b.fire(b.conv(b.input(1, 3, 3), 64, (1, 1)), bias=Constant(np.full(64, 1000)))
+    weight = Constant(np.full((2, 64, 2, 2), 127, np.int8))
+    wide = b.add(Conv2d(weight=weight, pads=(0, 1, 1, 0), strides=(2, 1)), full)
+    network = b.read(b.fire(wide, threshold=Constant(np.array([999999, 254001]))))
+    inputs = samples(network, 2)
+    expected = ReferenceEngine().simulate(network, inputs)
+    assert differences(FastEngine().simulate(network, inputs), expected) == []
+    kinds = [node.op_type for node in fast_codes.code_model(network).graph.node]
+    assert kinds.count("MatMulInteger") == products
+
+
 @MANY
 @given(spiking_networks())
 def test_fast_without_proof_of_float32_equals_reference(network):
@@ -142,7 +172,8 @@ def test_sums_in_pieces_and_in_float64_equal_reference(network, exact):
     inputs = samples(network, 2)
     expected = ReferenceEngine().simulate(network, inputs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_codes, "FLOAT32_EXACT", exact)
+        for module in (fast_codes, fast_terms):
+            patch.setattr(module, "FLOAT32_EXACT", exact)
         assert differences(FastEngine().simulate(network, inputs), expected) == []
 
 

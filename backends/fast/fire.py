@@ -152,4 +152,5 @@ def _rows(value: Array, shape: Shape, dtype: type[np.signedinteger[Any]]) -> Arr
     """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal."""
     rows = channel_last(value, shape).astype(dtype)
     rows = rows.reshape(*rows.shape[:2], -1)
-    return np.ascontiguousarray(rows[:, :1]) if (rows == rows[:, :1]).all() else rows
+    # a view of the first row would keep them all
+    return rows[:, :1].copy() if (rows == rows[:, :1]).all() else rows

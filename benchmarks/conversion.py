@@ -17,56 +17,74 @@ import pathlib
 import subprocess
 import sys
 
+from snnc.passes import PRESETS
+
 STEPS = {"layerwise": "8,16,32", "phase": "8"}
 """T of the presets whose schedule is not rate."""
-RATE_STEPS = "16,32,64,128"
 
 
-def measure(results: pathlib.Path, case: tuple[str, str, str], presets: list[str], limit: int | None) -> None:
+def measure(arguments: argparse.Namespace) -> None:
     """Sweep over the presets, each in a folder of its own: a model may not take all of them."""
-    name, model, data = case
+    results, (name, model, data) = arguments.results, arguments.case
     (results / name).mkdir(parents=True, exist_ok=True)
-    for preset in presets:
+    for preset in arguments.presets.split(","):
         command = [sys.executable, "-m", "snnc", "sweep", model, "--calib", data, "--data", data]
-        command += ["--preset", preset, "--T", STEPS.get(preset, RATE_STEPS)]
-        command += ["-o", str(results / name / preset), *(["--limit", str(limit)] if limit else [])]
+        command += ["--preset", preset, "--T", STEPS.get(preset, arguments.T)]
+        command += [
+            "-o",
+            str(results / name / preset),
+            *(["--limit", str(arguments.limit)] if arguments.limit else []),
+        ]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode:
             print(f"{name}: {preset} failed", file=sys.stderr)
 
 
-def cell(rows: list[dict[str, object]], steps: int) -> str:
-    """Loss and SOPs in millions of the row for ``steps``."""
-    row = next((r for r in rows if r["T"] == steps), None)
-    return "–" if row is None else f"{row['loss_points']:.2f} ({float(str(row['sops'])) / 1e6:.3g})"
+Cells = dict[tuple[str, int], dict[str, str]]
+"""What the table shows, by preset, steps and case."""
+
+
+def cells(results: pathlib.Path) -> Cells:
+    """Loss, SOPs in millions and, where they are fewer than the most of this case, the number of samples."""
+    paths = sorted(results.glob("*/*/sweep.json"))
+    rows = [
+        (*path.parts[-3:-1], row) for path in paths for row in json.loads(path.read_text("utf-8"))["rows"]
+    ]
+    found: Cells = {}
+    for case, preset, row in rows:
+        most = max(r["samples"] for c, _, r in rows if c == case)
+        few = f", n = {row['samples']}" if row["samples"] < most else ""
+        cell = f"{row['loss_points']:.1f} ({row['sops'] / 1e6:.3g}{few})"
+        found.setdefault((preset, row["T"]), {})[case] = cell
+    return found
 
 
 def table(results: pathlib.Path) -> str:
-    """One line for each case and preset."""
-    columns = (8, 16, 32, 64, 128)
+    """One line for each preset and T, one column for each case."""
+    found = cells(results)
+    cases = sorted({case for line in found.values() for case in line})
+    head = ["preset", "T", *cases]
+    order = [(preset, steps) for preset in PRESETS for steps in range(1, 1 + max(t for _, t in found))]
     lines = [
-        "| case | preset | " + " | ".join(f"T = {t}" for t in columns) + " | samples |",
-        "| --- | --- |" + " ---: |" * (len(columns) + 1),
+        (preset, str(steps), *(found[preset, steps].get(case, "–") for case in cases))
+        for preset, steps in order
+        if (preset, steps) in found
     ]
-    for path in sorted(results.glob("*/*/sweep.json")):
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        cells = " | ".join(cell(rows, t) for t in columns)
-        lines.append(f"| {path.parts[-3]} | {path.parts[-2]} | {cells} | {rows[0]['samples']} |")
-    return "\n".join(lines)
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
 def main() -> None:
     """Measure, if a case is given, and print the table."""
-    from snnc.passes import PRESETS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("--case", nargs=3, metavar=("NAME", "MODEL", "DATA"))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--T", default="16,32,64,128", help="of the presets whose schedule is rate")
     parser.add_argument("--presets", default=",".join(PRESETS))
     arguments = parser.parse_args()
     if arguments.case:
-        measure(arguments.results, tuple(arguments.case), arguments.presets.split(","), arguments.limit)
+        measure(arguments)
     print(table(arguments.results))
 
 

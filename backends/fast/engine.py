@@ -17,6 +17,7 @@ from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
 from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Op, Readout, Weighted
+from snnc.ir.types import Shape
 
 if TYPE_CHECKING:
     from snnc.backends.fast.onepass import OnePass
@@ -141,11 +142,11 @@ class _Prepared:
             return None
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
-    """As :func:`snnc.backends.fast.fire.count_spikes`, which takes its time to load."""
-    from snnc.backends.fast.fire import count_spikes
+def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) -> Callable[[Array], Array]:
+    """As :func:`snnc.backends.fast.fire.spike_counter`, which takes its time to load."""
+    from snnc.backends.fast.fire import spike_counter
 
-    return count_spikes(network, op, z, largest)
+    return spike_counter(network, op, shape, largest)
 
 
 def sample_bytes(network: Network) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -120,23 +121,25 @@ class Rule:
         )
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
-    """The counts, int32 [N, C, H, W], of a population that receives z [N, T, C, H, W] under ``rate``.
+def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) -> Callable[[Array], Array]:
+    """The counts, int32 [N, C, H, W], that a population makes of z [N, T, C, H, W] under ``rate``.
 
-    ``largest`` bounds |z|.
+    ``shape`` is [C, H, W]; ``largest`` bounds |z|.
     """
-    samples, steps, *shape = z.shape
-    height, width, channels = image(tuple(shape))
-    rule = Rule.of(network, op, tuple(shape), largest, 0)
-    rows = channel_last(z, tuple(shape)).reshape(samples, -1)
-    row = width * channels
-    counts = np.zeros((samples, height, row), np.int32)
-    spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
-    still = np.zeros((1, row), rule.start.dtype)
-    for current, count in zip(rows, counts, strict=True):
-        frame = (0, height * row, row)
-        rule.advance(current, frame, still, 0, (rule.rest(height), count), (spikes, kept))
-    return channel_first(counts, tuple(shape))
+    height, width, channels = image(shape)
+    rule, row = Rule.of(network, op, shape, largest, 0), width * channels
+    still, frame = np.zeros((1, row), rule.start.dtype), (0, height * row, row)
+
+    def count(z: Array) -> Array:
+        samples, steps = z.shape[:2]
+        counts = np.zeros((samples, height, row), np.int32)
+        spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
+        currents = channel_last(z, shape).reshape(samples, -1)
+        for current, counted in zip(currents, counts, strict=True):
+            rule.advance(current, frame, still, 0, (rule.rest(height), counted), (spikes, kept))
+        return channel_first(counts, shape)
+
+    return count
 
 
 def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
@@ -150,6 +153,9 @@ def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
 
 def _rows(value: Array, shape: Shape, dtype: type[np.signedinteger[Any]]) -> Array:
     """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal."""
+    if len(shape) > 1 and value.strides[-2] == 0:
+        # one row stands for all
+        value = value[..., :1, :]
     rows = channel_last(value, shape).astype(dtype)
     rows = rows.reshape(*rows.shape[:2], -1)
     return np.ascontiguousarray(rows[:, :1]) if (rows == rows[:, :1]).all() else rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,24 +85,19 @@ class Rule:
         v, counts = state
         spikes, kept = out
         window = slice(first, first + len(spikes))
-        bias, threshold = (p[window] if len(p) > 1 else p for p in (self.bias, self.threshold))
-        number, op = v.dtype.type, self.op
+        bias = self.bias[window] if len(self.bias) > 1 else self.bias
+        threshold = self.threshold[window] if len(self.threshold) > 1 else self.threshold
+        kernel, unit, *flags = self._kernel
+        kernel(z, frame, unit, still, bias, threshold, v, spikes, counts, kept, *flags)
+
+    @functools.cached_property
+    def _kernel(self) -> tuple[Any, ...]:
+        """The recurrence, and the numbers that it takes: unit, limit and what kind of neuron it is."""
+        number, op = self.start.dtype.type, self.op
         plain = op.reset == "subtract" and op.compare == "ge" and not op.signed
-        flags = (op.compare == "gt", op.reset == "zero", op.signed, op.rectified)
-        kernels.fire(v.itemsize, plain)(
-            z,
-            frame,
-            number(self.unit),
-            still,
-            bias,
-            threshold,
-            v,
-            spikes,
-            counts,
-            kept,
-            number(self.limit),
-            *(number(flag) for flag in flags),
-        )
+        kind = (op.compare == "gt", op.reset == "zero", op.signed, op.rectified)
+        kernel = kernels.fire(self.start.itemsize, plain)
+        return kernel, number(self.unit), number(self.limit), *map(number, kind)
 
     def encode(self, z: Array, frame: Frame, still: Array, codes: Array, kept: Array, full: int) -> None:
         """The codes [B, H, W·C] of integrate-then-fire; ``kept`` [B or 0, H, W·C] takes V."""

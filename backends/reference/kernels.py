@@ -77,12 +77,14 @@ def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
     matrix = weight.reshape(op.groups, outputs // op.groups, per_group * kh * kw)
     sample = weight.itemsize * kh * kw * max(1, int(np.prod(x.shape[1:])))
     chunk = max(1, _COLUMN_BYTES // sample)
-    parts = []
+    result = np.empty((0,), weight.dtype)
     for start in range(0, max(1, x.shape[0]), chunk):
         columns, (height, stretch, width) = _columns(op, x[start : start + chunk].astype(weight.dtype))
         product = (matrix @ columns).reshape(outputs, -1, height, stretch)[..., :width]
-        parts.append(product.transpose(1, 0, 2, 3))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if not start:
+            result = np.empty((len(x), outputs, height, width), weight.dtype)
+        result[start : start + chunk] = product.transpose(1, 0, 2, 3)
+    return result
 
 
 def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int, int]]:

@@ -37,7 +37,7 @@ PROOFS_AHEAD = 2
 class PassRecord:
     """What one pass did: its canonical text, its promise, the proof as JSON values, and its time.
 
-    ``seconds`` is the pass itself, ``proof_seconds`` its verification.
+    ``seconds`` is the pass itself, ``proof_seconds`` its proof, both by the clock while others may run.
     """
 
     name: str
@@ -107,7 +107,7 @@ def running(
 ) -> Iterator[PipelineResult]:
     """As :func:`run`, for a ``with`` block that runs while the last passes are proved.
 
-    Nothing is proved, and the records are not complete, before the end of the block.
+    Not all is proved, and the records are not complete, before the end of the block.
     """
     if network.level == "ann" and context.imported is None:
         context.imported = network
@@ -161,6 +161,7 @@ class _Manager:
             self._background.settle()
             self._context.diagnostics.take(said)
             raise
+        # both have been walked: what they find out about themselves is there when two threads read them
         changed = result.fingerprint() != network.fingerprint()
 
         def prove() -> tuple[Proof, Diagnostics, float]:

@@ -151,13 +151,17 @@ def membrane_bits(network: Network, population: int) -> int:
     if isinstance(op, Readout):
         ranges = [fixedpoint.integral_range(drive, side, starts[0], steps) for side in bias]
     else:
+        sides = list(zip(bias, starts, strict=True))
+        if all(np.array_equal(*pair) for pair in (bias, starts)):
+            # the neurons of a channel are all alike
+            del sides[1:]
         ranges = [
             fixedpoint.membrane_range(
                 drive, side, op.threshold.array, start, steps, signed=op.signed, rectified=op.rectified
             )
-            for side, start in zip(bias, starts, strict=True)
+            for side, start in sides
         ]
-    return Range(ranges[0].low, ranges[1].high).bits
+    return Range(ranges[0].low, ranges[-1].high).bits
 
 
 def _channelwise(value: Ints, channels: int, steps: int) -> tuple[Ints, Ints]:

@@ -18,6 +18,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snnc import files
@@ -38,6 +39,7 @@ TEXT_BYTES = 1 << 25
 
 MODEL_BYTES = (1 << 31) - 1
 
+_SYNCED_TOGETHER = 8
 _EXCHANGE = 2
 _CURRENT_FOLDER = -100
 
@@ -235,12 +237,18 @@ def _umask() -> int:
 
 
 def _sync(folder: pathlib.Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    for path in (*(p for p in folder.rglob("*") if p.is_dir()), folder):
-        _sync_folder(path)
+    everything = [*folder.rglob("*"), folder]
+    with ThreadPoolExecutor(_SYNCED_TOGETHER) as pool:
+        # a disk takes many at a time; a folder is written when what is in it has been
+        list(pool.map(_sync_file, (path for path in everything if path.is_file())))
+    for path in everything:
+        if path.is_dir():
+            _sync_folder(path)
+
+
+def _sync_file(path: pathlib.Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

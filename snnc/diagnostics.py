@@ -174,8 +174,24 @@ class Diagnostics:
         if errors:
             raise kind(errors)
 
+    def take(self, others: Diagnostics) -> None:
+        """Say what another collector has held back, in its order."""
+        for diagnostic in others.items:
+            if diagnostic.severity == "error":
+                self.items.append(diagnostic)
+            else:
+                self._say(diagnostic, logging.WARNING if diagnostic.severity == "warning" else logging.INFO)
+
     def _say(self, diagnostic: Diagnostic, level: int) -> None:
         if diagnostic not in self._said:
             self._said.add(diagnostic)
             self.items.append(diagnostic)
             self._log.log(level, "%s", diagnostic)
+
+
+class HeldBack(Diagnostics):
+    """Collects without logging, until another collector takes it over."""
+
+    def _say(self, diagnostic: Diagnostic, level: int) -> None:
+        del level
+        self.items.append(diagnostic)

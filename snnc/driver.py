@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from snnc.events import Events
     from snnc.frontend import Imported
     from snnc.passes.base import Pass
-    from snnc.pipeline import CompileContext, PassRecord, Pipeline, PipelineResult
+    from snnc.pipeline import CompileContext, PassRecord, Pipeline
 
     Model = str | os.PathLike[str] | bytes | onnx.ModelProto
     Observer = Callable[[int, Pass | None, Network], None]
@@ -102,23 +102,27 @@ def compile_model(
     calibration.json of an earlier compilation. Raises CompileError for content that cannot be compiled
     and UsageError for a wrong request; all problems found together are in the one exception.
     """
+    from snnc import pipeline
+
     request, diagnostics = request or Request(), diagnostics or Diagnostics()
     request = with_preset(request, model)
     passes, backends = build_passes(request), build_backends(request)
     saved = read_statistics(statistics)
     imported = import_model(model, request, diagnostics)
     samples = load_calibration(calibration, imported.network, diagnostics, request)
-    result, context = _run(imported.network, passes, samples, saved, request, diagnostics, observe)
-    if result.network.level == "ann":
-        raise CompileError.of(
-            "SNNC0155",
-            "the pipeline leaves the network at the ann level: there is nothing to compile",
-            remedy="add spikify to the pipeline, or use snnc opt to see the IR",
-        )
-    rows = _spread(samples, samples_for(result.network))
-    anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
-    measured = measure(anns, result.network, rows, context.engine) if rows else None
-    emission = _emit(result.network, backends, _activity(result.network, rows, measured))
+    context = _context(samples, saved, request, diagnostics)
+    options = _run_options(request, observe)
+    with pipeline.running(imported.network, passes, context, **options) as result:
+        if result.network.level == "ann":
+            raise CompileError.of(
+                "SNNC0155",
+                "the pipeline leaves the network at the ann level: there is nothing to compile",
+                remedy="add spikify to the pipeline, or use snnc opt to see the IR",
+            )
+        rows = _spread(samples, samples_for(result.network))
+        anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
+        measured = measure(anns, result.network, rows, context.engine) if rows else None
+        emission = _emit(result.network, backends, _activity(result.network, rows, measured))
     return CompiledNetwork(
         network=result.network,
         source=imported.content if request.keep_source and imported.proto else None,
@@ -142,6 +146,8 @@ def optimise(
 
     Parameters and errors are those of :func:`compile_model`.
     """
+    from snnc import pipeline
+
     diagnostics = diagnostics or Diagnostics()
     passes = build_passes(request)
     saved = read_statistics(statistics)
@@ -149,28 +155,26 @@ def optimise(
     if not isinstance(network, Network):
         network = import_model(network, request, diagnostics).network
     samples = load_calibration(calibration, network, diagnostics, request)
-    return _run(network, passes, samples, saved, request, diagnostics, observe)[0].network
+    context = _context(samples, saved, request, diagnostics)
+    return pipeline.run(network, passes, context, **_run_options(request, observe)).network
 
 
-def _run(
-    network: Network,
-    passes: tuple[Pass, ...],
+def _context(
     samples: Mapping[str, Array] | None,
     saved: dict[str, Any] | None,
     request: Request,
     diagnostics: Diagnostics,
-    observe: Observer | None,
-) -> tuple[PipelineResult, CompileContext]:
-    """What the pipeline makes of a network, and what its passes were given and left behind."""
-    from snnc import pipeline
+) -> CompileContext:
+    """What the passes of a request may ask for."""
+    from snnc.calibrate import CompileContext
 
-    context = pipeline.CompileContext(
+    return CompileContext(
         diagnostics, samples, saved, request.max_memory, request.threads, request.input_range
     )
-    result = pipeline.run(
-        network, passes, context, probe=request.probe, observe=observe, stop_after=request.stop_after
-    )
-    return result, context
+
+
+def _run_options(request: Request, observe: Observer | None) -> dict[str, Any]:
+    return {"probe": request.probe, "observe": observe, "stop_after": request.stop_after}
 
 
 def with_preset(request: Request, model: Model) -> Request:

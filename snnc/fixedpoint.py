@@ -285,13 +285,13 @@ def membrane_range(
     One spike per step leaves, so V grows without bound both ways as ``steps`` does.
     """
     bias, threshold = _in_time(bias, steps), _in_time(threshold, steps)
+    least_sums, most_sums = drive.low + np.minimum(bias, 0), drive.high + np.maximum(bias, 0)
+    least_steps, most_steps = drive.low + bias, drive.high + bias
     low = high = np.asarray(v_init, np.int64)
     least, most = low, high
     for t in range(steps):
-        under = low + drive.low + np.minimum(bias[t], 0)
-        over = high + drive.high + np.maximum(bias[t], 0)
-        least, most = np.minimum(least, under), np.maximum(most, over)
-        u_low, u_high = low + drive.low + bias[t], high + drive.high + bias[t]
+        least, most = np.minimum(least, low + least_sums[t]), np.maximum(most, high + most_sums[t])
+        u_low, u_high = low + least_steps[t], high + most_steps[t]
         # without a spike u stays up to θ, with one it loses θ or becomes 0; a negative spike adds θ
         low = np.minimum(u_low, 0)
         high = np.maximum(u_high - threshold[t], np.minimum(u_high, threshold[t]))

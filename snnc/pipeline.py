@@ -1,40 +1,43 @@
-"""The pass manager: runs passes, verifies the IR between them, proves and times each."""
+"""The pass manager: runs passes, verifies the IR between them, proves and times each.
+
+Proofs run in the background of the passes that follow. What passes and proofs say is said in the order of the
+passes all the same, and of several faults the first pass's is raised.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
-
-from snnc import synthetic
-from snnc.backends.reference.batches import peak_bytes
-from snnc.backends.reference.evaluate import evaluate
+from snnc.background import Background
 from snnc.calibrate import CompileContext
-from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, InternalError, SnncError
-from snnc.ir.constants import Constant
+from snnc.diagnostics import CompileError, Diagnostic, Diagnostics, HeldBack, InternalError, SnncError
 from snnc.ir.network import Network
-from snnc.ir.ops import Clip, Conv2d, IfNeuron, MaxGate, Output, Relu
+from snnc.ir.ops import MaxGate
 from snnc.ir.verify import verify
 from snnc.passes import build
 from snnc.passes.base import Pass, Promise
 from snnc.passes.spikify import Spikify
-from snnc.prove import FUNCTION_TOLERANCE, TRACE_BYTES, Proof, Prover
+from snnc.probe import probe_inputs, refuse_overflow, refuse_too_large
+from snnc.prove import FUNCTION_TOLERANCE, Proof, Prover
 from snnc.spec import to_text
 
 Observer = Callable[[int, Pass | None, Network], None]
-"""Called with 0 and None for the network as given, then with 1, 2, … after each pass."""
+"""Called with 0 and None for the network as given, then with 1, 2, … after each pass has been proved."""
+
+PROOFS_AHEAD = 2
+"""So many passes may wait for their proofs, each of which keeps a network in memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PassRecord:
     """What one pass did: its canonical text, its promise, the proof as JSON values, and its time.
 
-    ``seconds`` is the pass itself, ``proof_seconds`` its verification.
+    ``seconds`` is the pass itself, ``proof_seconds`` its proof, both by the clock while others may run.
     """
 
     name: str
@@ -49,7 +52,7 @@ class PassRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PipelineResult:
-    """The network after the last pass, the last one at the ann level, and a record of each pass."""
+    """The network after the last pass, the last one at the ann level, and a record of each proved pass."""
 
     network: Network
     ann: Network
@@ -88,26 +91,41 @@ def run(
     Raises CompileError if the network cannot be compiled, with the passes already run in it, and
     InternalError if a pass leaves an invalid network (SNNC0140) or breaks its promise (SNNC0141).
     """
+    with running(network, passes, context, probe=probe, observe=observe, stop_after=stop_after) as result:
+        return result
+
+
+@contextlib.contextmanager
+def running(
+    network: Network,
+    passes: Sequence[Pass],
+    context: CompileContext,
+    *,
+    probe: int = 2,
+    observe: Observer | None = None,
+    stop_after: str | None = None,
+) -> Iterator[PipelineResult]:
+    """As :func:`run`, for a ``with`` block that runs while the last passes are proved.
+
+    Not all is proved, and the records are not complete, before the end of the block.
+    """
     if network.level == "ann" and context.imported is None:
         context.imported = network
     check(passes)
     refuse_too_large(network, probe, context.max_memory)
     inputs = probe_inputs(network, context, probe)
     refuse_overflow(network, inputs)
-    prover = Prover(inputs, context.max_memory, context.engine)
-    records: list[PassRecord] = []
-    ann = network
     if observe:
         observe(0, None, network)
-    for step in passes:
-        network, record = _run_one(step, network, context, prover, [r.name for r in records])
-        records.append(record)
-        ann = network if network.level == "ann" else ann
-        if observe:
-            observe(len(records), step, network)
-        if step.name == stop_after:
-            break
-    return PipelineResult(network, ann, records)
+    with Background(PROOFS_AHEAD if context.threads > 1 else 0) as background:
+        manager = _Manager(context, Prover(inputs, context.max_memory, context.engine), background, observe)
+        ann = network
+        for step in passes:
+            network = manager.run(step, network)
+            ann = network if network.level == "ann" else ann
+            if step.name == stop_after:
+                break
+        yield PipelineResult(network, ann, manager.records)
 
 
 def check(passes: Sequence[Pass]) -> None:
@@ -121,99 +139,99 @@ def check(passes: Sequence[Pass]) -> None:
         spikify = step if isinstance(step, Spikify) else spikify
 
 
-def refuse_too_large(network: Network, samples: int, memory: int) -> None:
-    """Raise CompileError (SNNC0104) if the weights and a probe of one step take more than ``memory``.
+class _Manager:
+    """Runs passes, and has them proved in the background."""
 
-    That is three generations of float64 weights beside the model itself, the windows of the largest
-    convolution, and for every sample two networks' activations and spikes.
-    """
-    weights = sum(
-        c.size for n in network.nodes for c in vars(network.op(n)).values() if isinstance(c, Constant)
-    )
-    neurons = sum(network.type(n).size for n in network.of(Relu, Clip, IfNeuron, MaxGate))
-    live = peak_bytes(network, lambda node: 8 * network.type(node).size)
-    columns = max((_columns(network, n) for n in network.of(Conv2d)), default=0)
-    values = sum(network.type(n).size for n in network.nodes if not isinstance(network.op(n), Output))
-    need = 32 * weights + columns + 8 * values + samples * (2 * live + 2 * TRACE_BYTES * neurons)
-    if need > memory:
-        raise CompileError.of(
-            "SNNC0104",
-            f"compiling takes about {need >> 20} MiB for {weights} weights and {neurons} neurons, "
-            f"more than the {memory >> 20} MiB allowed",
-            remedy="raise --max-memory, lower --probe, or export the model for a smaller input",
-        )
+    def __init__(
+        self, context: CompileContext, prover: Prover, background: Background, observe: Observer | None
+    ) -> None:
+        self.records: list[PassRecord] = []
+        self._context, self._prover = context, prover
+        self._background, self._observe = background, observe
+        self._before: list[str] = []
+
+    def run(self, step: Pass, network: Network) -> Network:
+        """What a pass makes of a network."""
+        before, said = tuple(self._before), HeldBack()
+        try:
+            with self._saying(said):
+                result, seconds = _applied(step, network, self._context, before)
+        except SnncError:
+            # faults of the passes before come first, and then what was said until here
+            self._background.settle()
+            self._context.diagnostics.take(said)
+            raise
+        # both have been walked: what they find out about themselves is there when two threads read them
+        changed = result.fingerprint() != network.fingerprint()
+
+        def prove() -> tuple[Proof, Diagnostics, float]:
+            started, losses = time.perf_counter(), HeldBack()
+            proof = Proof(True, {"unchanged": True})
+            if changed:
+                proof = _proved(step, network, result, self._prover, before)
+                _state_losses(step, network, result, proof, self._prover, losses)
+            return proof, losses, time.perf_counter() - started
+
+        def take(proved: Future[tuple[Proof, Diagnostics, float]]) -> None:
+            self._context.diagnostics.take(said)
+            proof, losses, proof_seconds = proved.result()
+            self._context.diagnostics.take(losses)
+            self.records.append(
+                PassRecord(
+                    name=step.name,
+                    text=to_text(step),
+                    promise=step.guarantee().value,
+                    held=proof.held,
+                    proof=proof.measured,
+                    changed=changed,
+                    seconds=seconds,
+                    proof_seconds=proof_seconds,
+                )
+            )
+            if self._observe:
+                self._observe(len(self.records), step, result)
+
+        self._before.append(step.name)
+        self._background.give(prove, take)
+        return result
+
+    @contextlib.contextmanager
+    def _saying(self, said: Diagnostics) -> Iterator[None]:
+        """What passes say within the block is said to ``said``."""
+        own, self._context.diagnostics = self._context.diagnostics, said
+        try:
+            yield
+        finally:
+            self._context.diagnostics = own
 
 
-def _columns(network: Network, node: int) -> int:
-    """The bytes of the windows that a convolution is multiplied with, of one sample."""
-    op = network.op(node)
-    assert isinstance(op, Conv2d)
-    return 8 * op.groups * math.prod(op.weight.shape[1:]) * math.prod(network.type(node).shape[1:])
-
-
-def refuse_overflow(network: Network, inputs: Mapping[str, Any]) -> None:
-    """Raise CompileError (SNNC0114) if an ANN's outputs on the probe are beyond float32.
-
-    It names the first of the nodes that lead there.
-    """
-    if network.level != "ann":
-        return
-
-    def sound(node: int) -> bool:
-        with np.errstate(all="ignore"):
-            values = evaluate(network, inputs, [node])[node]
-        return bool((np.abs(values) <= np.finfo(np.float32).max).all())
-
-    nodes = [n for n in network.nodes if not isinstance(network.op(n), Output)]
-    if all(sound(network.operands(n)[0]) for n in network.of(Output)):
-        return
-    first, last = 0, len(nodes) - 1
-    while first < last:
-        middle = (first + last) // 2
-        first, last = (middle + 1, last) if sound(nodes[middle]) else (first, middle)
-    raise CompileError.of(
-        "SNNC0114",
-        "the values overflow float32",
-        where=network.op(nodes[first]).origin,
-        remedy="check the weights: this network computes nothing",
-    )
-
-
-def _run_one(
-    step: Pass, network: Network, context: CompileContext, prover: Prover, before: Sequence[str]
-) -> tuple[Network, PassRecord]:
-    given = network.fingerprint()
-    started = time.perf_counter()
+def _applied(
+    step: Pass, network: Network, context: CompileContext, before: Sequence[str]
+) -> tuple[Network, float]:
+    """The valid network that a pass makes, and the seconds that it takes."""
+    given, started = network.fingerprint(), time.perf_counter()
     with _naming(step, before):
         result = step.apply(network, context)
     seconds = time.perf_counter() - started
-    started = time.perf_counter()
     if network.fingerprint() != given:
         raise _broken(step, before, f"pass {step.name} changed the network it was given, not a copy")
     _verify_after(step, result, before)
-    promise, changed = step.guarantee(), result.fingerprint() != given
+    return result, seconds
+
+
+def _proved(step: Pass, network: Network, result: Network, prover: Prover, before: Sequence[str]) -> Proof:
+    """The proof of a pass. Raises if its promise is broken."""
+    promise = step.guarantee()
     with _naming(step, before):
-        proof = prover.prove(promise, network, result) if changed else Proof(True, {"unchanged": True})
-    if not proof.held:
-        message = f"pass {step.name} promises {promise.value}, but {proof.fault}"
-        remedy = "activations lie exactly on thresholds: calibrate with other data, or choose another lambda"
-        if not proof.ties:
-            remedy = "report this with the model"
-        fault = Diagnostic("error", "SNNC0141", message, proof.where, remedy)
-        raise (CompileError if proof.ties else InternalError)([fault], _history(step, before))
-    if changed:
-        _state_losses(step, network, result, proof, prover, context.diagnostics)
-    record = PassRecord(
-        name=step.name,
-        text=to_text(step),
-        promise=promise.value,
-        held=proof.held,
-        proof=proof.measured,
-        changed=changed,
-        seconds=seconds,
-        proof_seconds=time.perf_counter() - started,
-    )
-    return result, record
+        proof = prover.prove(promise, network, result)
+    if proof.held:
+        return proof
+    message = f"pass {step.name} promises {promise.value}, but {proof.fault}"
+    remedy = "activations lie exactly on thresholds: calibrate with other data, or choose another lambda"
+    if not proof.ties:
+        remedy = "report this with the model"
+    fault = Diagnostic("error", "SNNC0141", message, proof.where, remedy)
+    raise (CompileError if proof.ties else InternalError)([fault], _history(step, before))
 
 
 def _state_losses(
@@ -272,11 +290,4 @@ def _history(step: Pass, before: Sequence[str], context: str = "") -> str:
     return f"{context}\n{line}" if context else line
 
 
-def probe_inputs(network: Network, context: CompileContext, samples: int) -> Mapping[str, Any]:
-    """The first calibration samples, or synthetic images where there are none."""
-    if context.calibration is not None:
-        return {name: np.asarray(x[:samples]) for name, x in context.calibration.items()}
-    return synthetic.images(network, context.input_range, samples)
-
-
-__all__ = ["CompileContext", "PassRecord", "Pipeline", "PipelineResult", "probe_inputs", "run"]
+__all__ = ["CompileContext", "PassRecord", "Pipeline", "PipelineResult", "run", "running"]

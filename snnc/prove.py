@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,7 +35,7 @@ from snnc.ir.ops import (
 )
 from snnc.passes.base import Promise
 from snnc.passes.spikify import activations_to_host, quantize_inputs
-from snnc.refire import judged
+from snnc.refire import Judged, judged
 
 Array = npt.NDArray[Any]
 
@@ -177,16 +177,18 @@ class Prover:
     def _open_loop(self, old: Network, new: Network) -> Proof:
         """Each population of ``new``, fed the spikes of ``old``, fires as in ``old`` at every step."""
         steps = self._steps(old)
-        trace = self._trace(old, steps, record=True)
-        pairs = list(zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=False))
         if len(list(old.of(IfNeuron, MaxGate))) != len(list(new.of(IfNeuron, MaxGate))):
             return Proof(False, {}, "the number of populations changed")
-        short = shortened(new, steps)
+        given, pair = self._given(old), (shortened(old, steps), shortened(new, steps))
         samples = len(next(iter(self.inputs.values())))
         share = -(-samples // self._engine.threads)
-        rows = [slice(start, start + share) for start in range(0, samples, share)]
+
+        def part(start: int) -> Judged:
+            rows = slice(start, start + share)
+            return judged(*pair, *({name: x[rows] for name, x in of.items()} for of in (given, self.inputs)))
+
         with ThreadPoolExecutor(self._engine.threads) as pool:
-            parts = list(pool.map(lambda part: judged(short, old, pairs, self.inputs, trace, part), rows))
+            parts = list(pool.map(part, range(0, samples, share)))
         excused = total = 0
         for node in parts[0].decisions:
             size, wrong, at_ties = (sum(x) for x in zip(*(p.decisions[node] for p in parts), strict=True))
@@ -195,8 +197,9 @@ class Prover:
                 return Proof(False, {"differing": wrong}, message, new.op(node).origin)
             total += size
             excused += at_ties
-        answers = {name: np.concatenate([p.answers[name] for p in parts]) for name in parts[0].answers}
-        error = self._difference(self._answers(old, steps), answers)
+        before, answers = (_joined([p.before for p in parts]), _joined([p.answers for p in parts]))
+        self._keep(old, steps, before)
+        error = self._difference(before, answers)
         if error > FUNCTION_TOLERANCE:
             fault = f"from the same spikes, outputs differ by {error:.2g} of their range"
             return Proof(False, {"relative_error": error}, fault)
@@ -235,12 +238,12 @@ class Prover:
             self._trace(network, steps)
         return self._answered[id(network), steps][1]
 
-    def _trace(self, network: Network, steps: int, *, record: bool = False) -> Trace:
-        """A run of so many steps. Codes are compared by their counts: only ``rate`` has spikes to record."""
+    def _trace(self, network: Network, steps: int) -> Trace:
+        """A run of so many steps."""
         short = shortened(network, steps)
         reference = ReferenceEngine(self._memory, self._engine.threads)
         engine = self._engine if network.level == "int" else reference
-        trace = engine.simulate(short, self._given(network), record=record and network.schedule == "rate")
+        trace = engine.simulate(short, self._given(network))
         self._keep(network, steps, {name: x[:, -1] for name, x in decode(short, trace).items()})
         return trace
 
@@ -258,6 +261,11 @@ class Prover:
         fit = self._memory // 2 // (2 * TRACE_BYTES * samples * max(neurons, 1))
         quick = PROBE_MACS // (samples * max(_multiplications(network), 1))
         return max(1, min(network.steps, PROBE_STEPS, fit, max(quick, FEWEST_STEPS)))
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Answers on consecutive samples as one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def output_names(network: Network) -> list[str]:

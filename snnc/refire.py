@@ -7,18 +7,18 @@ either way, and is excused.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.base import Trace
-from snnc.backends.reference.engine import open_loop
+from snnc.backends.base import Trace, decode
+from snnc.backends.reference.engine import open_loop, recorded
 from snnc.backends.reference.fire import decide, lower_threshold, total_bias
 from snnc.fixedpoint import Floats, align
 from snnc.ir.network import Network
-from snnc.ir.ops import IfNeuron, Output, Readout, Weighted, has_time
+from snnc.ir.ops import IfNeuron, MaxGate, Output, Readout, Weighted, has_time
 from snnc.ir.projections import incoming
 
 Array = npt.NDArray[Any]
@@ -30,55 +30,71 @@ ROUNDING = 64 * np.finfo(np.float64).eps
 class Judged:
     """Of every population how many spikes or codes there are, how many no tie excuses, and how many one does.
 
-    ``answers`` are those of the readouts at the end, by output name, in the ANN's units.
+    ``before`` are the answers of the old network at the end, ``answers`` those of the new one, by output name
+    in the ANN's units.
     """
 
     decisions: Mapping[int, tuple[int, int, int]]
+    before: Mapping[str, Array]
     answers: Mapping[str, Array]
 
 
-def judged(
-    network: Network,
-    old: Network,
-    pairs: Sequence[tuple[int, int]],
-    inputs: Mapping[str, Array],
-    trace: Trace,
-    rows: slice,
-) -> Judged:
-    """``network`` fed what ``old`` emitted in ``trace``, of the samples in ``rows`` of the ``inputs``.
+def judged(old: Network, new: Network, given: Mapping[str, Array], inputs: Mapping[str, Array]) -> Judged:
+    """Run ``old`` on ``given``, and feed ``new`` its ``inputs`` and what the populations of ``old`` emit.
 
-    ``pairs`` are the populations of the old network and of this one.
+    Both run side by side, so that of one population at a time all spikes and membranes are kept. The
+    populations of the two correspond in their order.
     """
-    rate = network.schedule == "rate"
-    counts, spikes, membranes = (
-        {node: x[rows] for node, x in of.items()} for of in (trace.counts, trace.spikes, trace.membranes)
-    )
-    part = Trace(counts=counts, spikes=spikes, membranes=membranes)
-    twins = {b: a for a, b in pairs}
-    forced = {b: spikes[a] if rate else counts[a][:, None] for a, b in pairs}
+    twins = _Twins(old, new, given)
+    compare = refire if new.schedule == "rate" else recode
     decisions: dict[int, tuple[int, int, int]] = {}
     answers: dict[str, Array] = {}
-    for node, current in open_loop(network, {name: x[rows] for name, x in inputs.items()}, forced):
-        if not isinstance(network.op(node), IfNeuron):
-            answers |= _answer(network, node, current)
-            continue
-        before = old.op(twins[node])
-        assert isinstance(before, IfNeuron)
-        compare = refire if rate else recode
-        decisions[node] = (forced[node].size, *compare(network, node, current, part, twins[node], before))
-    return Judged(decisions, answers)
+    for node, current in open_loop(new, inputs, twins):
+        if isinstance(new.op(node), IfNeuron):
+            size = twins[node].size
+            decisions[node] = (size, *compare(new, node, current, twins.trace, twins.node, old))
+        else:
+            answers |= _answer(new, node, current)
+    return Judged(decisions, twins.answers(), answers)
+
+
+class _Twins:
+    """What each population's twin in another network emits, in their order."""
+
+    def __init__(self, old: Network, new: Network, inputs: Mapping[str, Array]) -> None:
+        pairs = zip(old.of(IfNeuron, MaxGate), new.of(IfNeuron, MaxGate), strict=True)
+        self._twins = {b: a for a, b in pairs}
+        self._network, self._run = old, recorded(old, inputs)
+        self.node, self.trace = -1, Trace()
+
+    def __getitem__(self, node: int) -> Array:
+        """Spikes [N, T, …] under ``rate``, else codes [N, 1, …]; ``trace`` then has all of that twin."""
+        while self.node != self._twins[node]:
+            for kept in (self.trace.spikes, self.trace.membranes):
+                kept.pop(self.node, None)
+            self.node, self.trace = next(self._run)
+        if self._network.schedule == "rate":
+            return self.trace.spikes[self.node]
+        return self.trace.counts[self.node][:, None]
+
+    def answers(self) -> dict[str, Array]:
+        """What the other network says at the end of its run."""
+        for _, trace in self._run:
+            self.trace = trace
+        return {name: x[:, -1] for name, x in decode(self._network, self.trace).items()}
 
 
 def refire(
-    network: Network, node: int, current: Array, trace: Trace, twin: int, before: IfNeuron
+    network: Network, node: int, current: Array, trace: Trace, twin: int, old: Network
 ) -> tuple[int, int]:
     """How many spikes of ``node``, fed ``current`` [N, T, …], differ from its ``twin``'s in ``trace``.
 
     Returns those that no tie excuses, and those that one does. After an excused one the membrane is set to
     the old network's, in the new units.
     """
-    op = network.op(node)
+    op, before = network.op(node), old.op(twin)
     assert isinstance(op, IfNeuron)
+    assert isinstance(before, IfNeuron)
     steps = current.shape[1]
     shape = current.shape[2:]
     threshold = _over_steps(op.threshold.array, steps, shape)
@@ -106,10 +122,10 @@ def refire(
 
 
 def recode(
-    network: Network, node: int, current: Array, trace: Trace, twin: int, before: IfNeuron
+    network: Network, node: int, current: Array, trace: Trace, twin: int, old: Network
 ) -> tuple[int, int]:
     """As :func:`refire` for integrate-then-fire: how many codes differ without and with a tie."""
-    del before
+    del old
     op = network.op(node)
     assert isinstance(op, IfNeuron)
     full, shape = network.full_count, current.shape[2:]

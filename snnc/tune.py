@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.fast.engine import Arriving, FastEngine, count_spikes, sample_bytes
+from snnc.backends.fast.engine import Arriving, FastEngine, sample_bytes, spike_counter
 from snnc.backends.onnx import AnnRunner
 from snnc.backends.reference.fire import integrate_then_fire, over_time, read_out, total_bias
 from snnc.fixedpoint import Floats, Ints, align
@@ -156,7 +156,8 @@ def _responder(
             return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
         if network.schedule == "rate":
             pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
-            counts = np.concatenate(list(pool.map(lambda x: count_spikes(network, op, x, largest), pieces)))
+            count = spike_counter(network, op, z.shape[2:], largest)
+            counts = np.concatenate(list(pool.map(count, pieces)))
         else:
             counts = integrate_then_fire(op, z[:, 0].astype(np.int64), network.full_count)[0]
         said = counts[..., 0, :]

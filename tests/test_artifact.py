@@ -53,8 +53,10 @@ def test_the_manifest_says_how_it_was_made(out):
     assert set(manifest["inputs"]) == {"model", "calibration", "statistics"}
 
 
-def test_the_same_compilation_gives_the_same_bytes(compiled, digits, out, tmp_path):
-    again = snnc.compile(digits.model, calibration=digits.data, T=16).save(tmp_path / "again.snnc")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_same_compilation_gives_the_same_bytes(digits, out, tmp_path, threads):
+    again = snnc.compile(digits.model, calibration=digits.data, T=16, threads=threads)
+    again = again.save(tmp_path / "again.snnc")
     first, second = everything(out), everything(again)
     first.pop("report.json")
     second.pop("report.json")

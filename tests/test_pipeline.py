@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,8 @@ from snnc.ir.network import Network
 from snnc.ir.ops import Add, Conv2d, Dense, IfNeuron, Input, Level, Output, Readout, Relu, Reshape, Weighted
 from snnc.ir.printer import print_network
 from snnc.passes import PASSES, PRESETS, Pass, Promise, Simplify, build
-from snnc.pipeline import Pipeline, probe_inputs
+from snnc.pipeline import CompileContext, Pipeline, running
+from snnc.probe import probe_inputs
 from snnc.prove import Prover
 
 SPIKIFY = "simplify,spikify{T=16,lambda=max}"
@@ -271,6 +273,83 @@ class TestWrongPasses:
 
         fault = guilty(cnn, "simplify", InPlace())
         assert fault.message == "pass broken changed the network it was given, not a copy"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+class TestProofsInTheBackground:
+    """What the user sees does not depend on how far passes were ahead of their proofs."""
+
+    def passes(self, context: CompileContext, monkeypatch, *, second: Promise, third: str) -> list[Pass]:
+        """Three: one that says a note, one with a note and a promise, one that does ``third``."""
+        ran = threading.Event()
+        prove = Prover.prove
+
+        def late(prover, promise, old, new):
+            if context.threads > 1:
+                assert ran.wait(60)
+            return prove(prover, promise, old, new)
+
+        monkeypatch.setattr(Prover, "prove", late)
+
+        def note(text):
+            return lambda n: context.diagnostics.note("SNNC0127", text)
+
+        def change_and_note(network):
+            note("second")(network)
+            change(network, Dense, "weight", 2.0)
+
+        def last(network):
+            note("third")(network)
+            ran.set()
+            if third == "fails":
+                raise ValueError("third")
+            change(network, Dense, "weight", 1 + 1e-9)
+
+        return [
+            broken(Promise.SAME_FUNCTION, "ann", note("first")),
+            broken(second, "ann", change_and_note),
+            broken(Promise.SAME_FUNCTION, "ann", last),
+        ]
+
+    def messages(self, context: CompileContext) -> list[str]:
+        return [d.message for d in context.diagnostics.items]
+
+    @pytest.mark.parametrize("third", ["runs", "fails"])
+    def test_the_first_fault_in_the_order_of_passes_is_raised(self, cnn, monkeypatch, threads, third):
+        given = context(ramp(cnn), threads=threads)
+        passes = self.passes(given, monkeypatch, second=Promise.SAME_FUNCTION, third=third)
+        seen = []
+        with pytest.raises(InternalError) as caught:
+            Pipeline(passes).run(cnn, given, observe=lambda index, *_: seen.append(index))
+        assert "promises same function" in caught.value.diagnostics[0].message
+        assert "passes already run: broken\n" in f"{caught.value.context}\n"
+        assert self.messages(given) == ["first", "second"]
+        assert seen == [0, 1]
+
+    def test_notes_warnings_and_observations_come_in_the_order_of_passes(self, cnn, monkeypatch, threads):
+        given = context(ramp(cnn), threads=threads)
+        passes = self.passes(given, monkeypatch, second=Promise.APPROXIMATE, third="runs")
+        seen, said = [], given.diagnostics.items
+        Pipeline(passes).run(cnn, given, observe=lambda index, *_: seen.append((index, len(said))))
+        first, second, loss, third = self.messages(given)
+        assert (first, second, third) == ("first", "second", "third")
+        assert "changes the outputs on the probe by" in loss
+        assert seen == [(0, 0), (1, 1), (2, 3), (3, 4)]
+
+    def test_what_a_failing_pass_says_comes_after_all_before_it(self, cnn, monkeypatch, threads):
+        given = context(ramp(cnn), threads=threads)
+        passes = self.passes(given, monkeypatch, second=Promise.APPROXIMATE, third="fails")
+        with pytest.raises(InternalError, match="raised ValueError: third"):
+            Pipeline(passes).run(cnn, given)
+        first, second, loss, third = self.messages(given)
+        assert (first, second, third) == ("first", "second", "third")
+        assert "changes the outputs on the probe by" in loss
+
+    def test_a_fault_in_the_block_gives_way_to_a_broken_promise(self, cnn, monkeypatch, threads):
+        given = context(ramp(cnn), threads=threads)
+        passes = self.passes(given, monkeypatch, second=Promise.SAME_FUNCTION, third="runs")
+        with pytest.raises(InternalError, match="promises same function"), running(cnn, passes, given):
+            raise ValueError("in the block")
 
 
 class TestRecords:

@@ -38,13 +38,20 @@ class Workspace:
     def __init__(self) -> None:
         """Nothing yet."""
         self._buffers: dict[str, Array] = {}
+        self._taken: dict[str, tuple[int, npt.DTypeLike, Array]] = {}
 
     def take(self, name: str, size: int, dtype: npt.DTypeLike) -> Array:
         """A buffer of ``size`` elements with any contents, valid until the name is taken again."""
+        last = self._taken.get(name)
+        if last is not None and last[0] == size and last[1] is dtype:
+            # block after block takes the same
+            return last[2]
         need = size * np.dtype(dtype).itemsize
         if name not in self._buffers or self._buffers[name].nbytes < need:
             self._buffers[name] = np.empty(need, np.uint8)
-        return self._buffers[name][:need].view(dtype)
+        taken = self._buffers[name][:need].view(dtype)
+        self._taken[name] = size, dtype, taken
+        return taken
 
 
 class Drive(Protocol):
@@ -116,10 +123,11 @@ class EventDrive:
     def add(self, x: Array, z: Array, workspace: Workspace) -> None:
         """See :class:`Drive`."""
         entries, sites = len(x), x.shape[1] * x.shape[2]
+        most = entries * sites + 1
         rows = workspace.take("rows", x.size * len(self._bits) + LANES, np.uint16)
-        first, base, kind = (
-            workspace.take(name, entries * sites + 1, np.int64) for name in ("first", "base", "kind")
-        )
+        first = workspace.take("first", most, np.int64)
+        base = workspace.take("base", most, np.int64)
+        kind = workspace.take("kind", most, np.int64)
         reach = self._reach
         # flat already: a kernel that reshapes takes a fifth of a second longer to come from the cache
         flat, shape = x.reshape(-1), (entries, sites, x.shape[3])

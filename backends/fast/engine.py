@@ -17,6 +17,7 @@ from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
 from snnc.ir.ops import Add, IfNeuron, Input, MaxGate, Op, Readout, Weighted
+from snnc.ir.types import Shape
 
 if TYPE_CHECKING:
     from snnc.backends.fast.onepass import OnePass
@@ -62,10 +63,7 @@ class FastEngine:
     def simulate(self, network: Network, inputs: Mapping[str, Array], *, record: bool = False) -> Trace:
         """Run all T steps; see :class:`snnc.backends.base.Engine`."""
         with self._preparing:
-            if self._prepared is None or self._prepared.fingerprint != network.fingerprint():
-                before = self._prepared
-                self._prepared = _Prepared(network, before.plan if before else None)
-            way = self._prepared.way(record)
+            way = self._prepare(network).way(record)
         if way is None:
             return ReferenceEngine(self.max_memory, self.threads).simulate(network, inputs, record=record)
         encoded = encode_inputs(network, inputs)
@@ -81,7 +79,10 @@ class FastEngine:
         from snnc.backends.fast.arrived import Arrived
         from snnc.backends.fast.run import Plan, Run
 
-        plan, encoded = Plan(network.copy()), encode_inputs(network, inputs)
+        with self._preparing:
+            # as it is now, for others: what they and this run choose for its weights is shared
+            before = self._prepare(network).layers
+        plan, encoded = Plan(network.copy(), before), encode_inputs(network, inputs)
         samples = len(next(iter(encoded.values())))
         fair = -(-samples // self.threads)
         starts = range(0, samples, fair)
@@ -94,6 +95,12 @@ class FastEngine:
         with self._preparing:
             self._prepared = _Prepared(plan.network, plan)
         return plan.network.copy()
+
+    def _prepare(self, network: Network) -> _Prepared:
+        if self._prepared is None or self._prepared.fingerprint != network.fingerprint():
+            before = self._prepared
+            self._prepared = _Prepared(network, before.plan if before else None)
+        return self._prepared
 
 
 class _Prepared:
@@ -112,11 +119,12 @@ class _Prepared:
         if not self._pullable or (record and not rate and self.network.level == "snn"):
             return None
         if record or rate:
-            return self._layers
-        return self._one_pass or self._layers
+            return self.layers
+        return self._one_pass or self.layers
 
     @functools.cached_property
-    def _layers(self) -> Plan:
+    def layers(self) -> Plan:
+        """For a run layer by layer."""
         from snnc.backends.fast.run import Plan
 
         if self.plan is None or self.plan.network.fingerprint() != self.fingerprint:
@@ -134,11 +142,11 @@ class _Prepared:
             return None
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
-    """As :func:`snnc.backends.fast.fire.count_spikes`, which takes its time to load."""
-    from snnc.backends.fast.fire import count_spikes
+def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) -> Callable[[Array], Array]:
+    """As :func:`snnc.backends.fast.fire.spike_counter`, which takes its time to load."""
+    from snnc.backends.fast.fire import spike_counter
 
-    return count_spikes(network, op, z, largest)
+    return spike_counter(network, op, shape, largest)
 
 
 def sample_bytes(network: Network) -> int:

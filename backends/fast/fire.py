@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,24 +85,19 @@ class Rule:
         v, counts = state
         spikes, kept = out
         window = slice(first, first + len(spikes))
-        bias, threshold = (p[window] if len(p) > 1 else p for p in (self.bias, self.threshold))
-        number, op = v.dtype.type, self.op
+        bias = self.bias[window] if len(self.bias) > 1 else self.bias
+        threshold = self.threshold[window] if len(self.threshold) > 1 else self.threshold
+        kernel, unit, *flags = self._kernel
+        kernel(z, frame, unit, still, bias, threshold, v, spikes, counts, kept, *flags)
+
+    @functools.cached_property
+    def _kernel(self) -> tuple[Any, ...]:
+        """The recurrence, and the numbers that it takes: unit, limit and what kind of neuron it is."""
+        number, op = self.start.dtype.type, self.op
         plain = op.reset == "subtract" and op.compare == "ge" and not op.signed
-        flags = (op.compare == "gt", op.reset == "zero", op.signed, op.rectified)
-        kernels.fire(v.itemsize, plain)(
-            z,
-            frame,
-            number(self.unit),
-            still,
-            bias,
-            threshold,
-            v,
-            spikes,
-            counts,
-            kept,
-            number(self.limit),
-            *(number(flag) for flag in flags),
-        )
+        kind = (op.compare == "gt", op.reset == "zero", op.signed, op.rectified)
+        kernel = kernels.fire(self.start.itemsize, plain)
+        return kernel, number(self.unit), number(self.limit), *map(number, kind)
 
     def encode(self, z: Array, frame: Frame, still: Array, codes: Array, kept: Array, full: int) -> None:
         """The codes [B, H, W·C] of integrate-then-fire; ``kept`` [B or 0, H, W·C] takes V."""
@@ -120,23 +117,25 @@ class Rule:
         )
 
 
-def count_spikes(network: Network, op: IfNeuron, z: Array, largest: int) -> Array:
-    """The counts, int32 [N, C, H, W], of a population that receives z [N, T, C, H, W] under ``rate``.
+def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) -> Callable[[Array], Array]:
+    """The counts, int32 [N, C, H, W], that a population makes of z [N, T, C, H, W] under ``rate``.
 
-    ``largest`` bounds |z|.
+    ``shape`` is [C, H, W]; ``largest`` bounds |z|.
     """
-    samples, steps, *shape = z.shape
-    height, width, channels = image(tuple(shape))
-    rule = Rule.of(network, op, tuple(shape), largest, 0)
-    rows = channel_last(z, tuple(shape)).reshape(samples, -1)
-    row = width * channels
-    counts = np.zeros((samples, height, row), np.int32)
-    spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
-    still = np.zeros((1, row), rule.start.dtype)
-    for current, count in zip(rows, counts, strict=True):
-        frame = (0, height * row, row)
-        rule.advance(current, frame, still, 0, (rule.rest(height), count), (spikes, kept))
-    return channel_first(counts, tuple(shape))
+    height, width, channels = image(shape)
+    rule, row = Rule.of(network, op, shape, largest, 0), width * channels
+    still, frame = np.zeros((1, row), rule.start.dtype), (0, height * row, row)
+
+    def count(z: Array) -> Array:
+        samples, steps = z.shape[:2]
+        counts = np.zeros((samples, height, row), np.int32)
+        spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
+        currents = channel_last(z, shape).reshape(samples, -1)
+        for current, counted in zip(currents, counts, strict=True):
+            rule.advance(current, frame, still, 0, (rule.rest(height), counted), (spikes, kept))
+        return channel_first(counts, shape)
+
+    return count
 
 
 def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
@@ -150,6 +149,9 @@ def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
 
 def _rows(value: Array, shape: Shape, dtype: type[np.signedinteger[Any]]) -> Array:
     """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal."""
+    if len(shape) > 1 and value.strides[-2] == 0:
+        # one row stands for all
+        value = value[..., :1, :]
     rows = channel_last(value, shape).astype(dtype)
     rows = rows.reshape(*rows.shape[:2], -1)
     # a view of the first row would keep them all

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from snnc.backends.fast.vector import add_product, add_rows, append_events
-from snnc.backends.jit import Kernel, compiled
+from snnc.jit import Kernel, compiled
 
 _INTEGERS: dict[int, Any] = {4: np.int32, 8: np.int64}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from snnc.backends.base import Trace
-from snnc.backends.reference.batches import in_batches, peak_bytes
+from snnc.backends.reference.batches import in_batches, last_uses, peak_bytes
 from snnc.backends.reference.drive import (
     Clock,
     Signal,
@@ -66,10 +66,16 @@ class _Run:
         self.trace = Trace()
 
     def run(self, inputs: Mapping[int, Array]) -> Trace:
+        for _ in self.populations(inputs):
+            pass
+        return self.trace
+
+    def populations(self, inputs: Mapping[int, Array]) -> Iterator[int]:
+        """Every population as soon as it has emitted."""
         network = self.network
         self.trace.counts |= event_counts(network, inputs)
         values: dict[int, Signal] = {}
-        last = {source: node for node in network.nodes for source in network.operands(node)}
+        last = last_uses(network, network.operands)
         for node in network.nodes:
             op, sources = network.op(node), network.operands(node)
             operands = [values[s] for s in sources]
@@ -90,7 +96,8 @@ class _Run:
             for source in set(sources):
                 if last[source] == node:
                     del values[source]
-        return self.trace
+            if isinstance(op, IfNeuron | MaxGate):
+                yield node
 
     def _neuron(self, node: int, op: IfNeuron, current: Array) -> Signal:
         if not self.clock.delays:
@@ -150,9 +157,25 @@ def injected(op: IfNeuron | MaxGate, spikes: Array) -> Array:
     return spikes * amplitude_of(op, spikes)
 
 
-def open_loop(
-    network: Network, inputs: Mapping[str, Array], emitted: Mapping[int, Array]
-) -> Iterator[tuple[int, Array]]:
+class Emitted(Protocol):
+    """What populations emitted, by node: a mapping, or what finds it out when it is asked for."""
+
+    def __getitem__(self, node: int, /) -> Array:
+        """[N, A, …]."""
+
+
+def recorded(network: Network, inputs: Mapping[str, Array]) -> Iterator[tuple[int, Trace]]:
+    """A recorded run: every population as soon as it has emitted, and the trace until then.
+
+    The caller may take from the trace what it has no more need of. Under integrate-then-fire there are only
+    codes in it.
+    """
+    run = _Run(network, Clock.of(network), record=network.schedule == "rate")
+    for node in run.populations(encode_inputs(network, inputs)):
+        yield node, run.trace
+
+
+def open_loop(network: Network, inputs: Mapping[str, Array], emitted: Emitted) -> Iterator[tuple[int, Array]]:
     """Each neuron population and readout with its current Z(t) [N, A, …], its own bias left out.
 
     The output of every population is forced to ``emitted[node]`` [N, A, …], so that a difference between
@@ -165,6 +188,7 @@ def open_loop(
         op = network.op(node)
         assert isinstance(op, Input)
         values[node] = input_signal(op, x, clock)
+    last = last_uses(network, network.operands)
     for node in network.nodes:
         op = network.op(node)
         if isinstance(op, IfNeuron | Readout):
@@ -173,3 +197,6 @@ def open_loop(
             values[node] = Signal(injected(op, emitted[node]), True)
         elif linear(op):
             values[node] = transmit(network, node, [values[s] for s in network.operands(node)], clock)
+        for source in set(network.operands(node)):
+            if last[source] == node:
+                values.pop(source, None)

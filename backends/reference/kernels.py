@@ -18,8 +18,8 @@ from snnc.ir.ops import Conv2d, Dense, Scale, Weighted
 
 Array = npt.NDArray[Any]
 
-_COLUMN_BYTES = 1 << 22
-"""Windows that are multiplied together: they stay in the last cache."""
+_COLUMN_BYTES = 1 << 20
+"""Windows that are multiplied together: they stay in cache."""
 
 
 def sum_bound(op: Weighted, peak: int) -> int:
@@ -77,20 +77,49 @@ def _conv2d(op: Conv2d, x: Array, weight: Array) -> Array:
     matrix = weight.reshape(op.groups, outputs // op.groups, per_group * kh * kw)
     sample = weight.itemsize * kh * kw * max(1, int(np.prod(x.shape[1:])))
     chunk = max(1, _COLUMN_BYTES // sample)
-    parts = []
+    result = np.empty((0,), weight.dtype)
     for start in range(0, max(1, x.shape[0]), chunk):
-        columns, extent = _columns(op, x[start : start + chunk].astype(weight.dtype))
-        product = (matrix @ columns).reshape(outputs, columns.shape[2] // (extent[0] * extent[1]), *extent)
-        parts.append(product.transpose(1, 0, 2, 3))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        columns, (height, stretch, width) = _columns(op, x[start : start + chunk].astype(weight.dtype))
+        product = (matrix @ columns).reshape(outputs, -1, height, stretch)[..., :width]
+        if not start:
+            result = np.empty((len(x), outputs, height, width), weight.dtype)
+        result[start : start + chunk] = product.transpose(1, 0, 2, 3)
+    return result
 
 
-def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int]]:
-    """The windows under the kernel as [groups, C/groups·kh·kw, B·H'·W'], and (H', W')."""
+def _columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int, int]]:
+    """The windows under the kernel as [groups, C/groups·kh·kw, B·H'·S], and (H', S, W').
+
+    A row of W' windows is S long; what is behind the first W' means nothing.
+    """
+    kw = op.weight.shape[3]
+    if op.strides == (1, 1) and kw > 1:
+        return _running_columns(op, x)
     view = _windows(op, x)
-    batch, _, height, width = view.shape[:4]
-    columns = view.transpose(1, 4, 5, 0, 2, 3)
-    return columns.reshape(op.groups, -1, batch * height * width), (height, width)
+    height, width = view.shape[2:4]
+    columns = view.transpose(1, 4, 5, 0, 2, 3).reshape(op.groups, -1, len(x) * height * width)
+    return columns, (height, width, width)
+
+
+def _running_columns(op: Conv2d, x: Array) -> tuple[Array, tuple[int, int, int]]:
+    """As :func:`_columns`: rows run on through the padding, so that whole images are copied and not rows."""
+    (top, left, bottom, right), (kh, kw), (down, across) = op.pads, op.weight.shape[2:], op.dilations
+    batch, channels, height, width = x.shape
+    rows, stretch = height + top + bottom, width + left + right
+    # the last window runs beyond the image
+    image = np.zeros((batch, channels, rows * stretch + (kw - 1) * across), x.dtype)
+    inner = image[:, :, : rows * stretch].reshape(batch, channels, rows, stretch)
+    inner[:, :, top : top + height, left : left + width] = x
+    results = rows - (kh - 1) * down
+    step, plane, size = image.strides[0], image.strides[1], image.itemsize
+    view = np.lib.stride_tricks.as_strided(
+        image,
+        (channels, kh, kw, batch, results * stretch),
+        (plane, down * stretch * size, across * size, step, size),
+        writeable=False,
+    )
+    columns = view.reshape(op.groups, -1, batch * results * stretch)
+    return columns, (results, stretch, stretch - (kw - 1) * across)
 
 
 def _windows(op: Conv2d, x: Array) -> Array:

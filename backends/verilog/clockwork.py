@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.jit import compiled
+from snnc.jit import compiled
 
 Ints = npt.NDArray[np.int64]
 

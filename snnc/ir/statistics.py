@@ -14,8 +14,6 @@ Floats = npt.NDArray[np.float64]
 SMALLEST_TOP = 2.0**-100
 """What lies below counts as one bin."""
 
-_BLOCK = 1 << 16
-
 
 class Reducer(Protocol):
     """Takes batches [N, C, …] one after the other.
@@ -75,30 +73,21 @@ class Histogram:
         return self._counts
 
     def update(self, batch: Array) -> None:
-        """Account for a batch [N, C, …], in blocks of samples that stay in cache."""
+        """Account for a batch [N, C, …]."""
+        # imported here, because it takes its time to load
+        from snnc.ir.counting import count, peaks
+
         values = batch.reshape(len(batch), batch.shape[1] if self.per_channel else 1, -1)
         if self._counts is None:
             self._counts = np.zeros((values.shape[1], self.bins), np.int64)
             self.maximum = np.zeros(values.shape[1])
-        # a block adds to all bins, and so has at least as many values
-        size = max(1, max(_BLOCK, self._counts.size) // values[0].size)
-        for start in range(0, len(values), size):
-            self._count(np.abs(values[start : start + size]))
-
-    def _count(self, magnitudes: Array) -> None:
-        """Account for magnitudes [N, rows, …], which are overwritten."""
-        assert self._counts is not None
-        peak = magnitudes.max(axis=(0, 2))
+        peak = peaks(values)
         self.maximum = np.maximum(self.maximum, peak)
         self._grow(float(peak.max()))
         if self.top == 0:
-            self._counts[:, 0] += magnitudes[:, 0].size
-            return
-        magnitudes *= np.float32(self.bins / self.top)
-        index = magnitudes.astype(np.int32)
-        np.minimum(index, self.bins - 1, out=index)
-        index += np.arange(0, self._counts.size, self.bins, dtype=np.int32)[:, None]
-        self._counts += np.bincount(index.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+            self._counts[:, 0] += values[:, 0].size
+        else:
+            count(values, np.float32(self.bins / self.top), self._counts)
 
     def percentile(self, percent: float) -> Floats:
         """The least bin edge at or above which at most 100 − ``percent`` % of the values lie, [rows]."""

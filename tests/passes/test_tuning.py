@@ -14,7 +14,7 @@ from random_networks import ann_networks, samples
 
 import snnc
 from snnc import tune
-from snnc.backends.fast.engine import FastEngine, count_spikes
+from snnc.backends.fast.engine import FastEngine, spike_counter
 from snnc.backends.reference.fire import fire
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import align
@@ -118,7 +118,8 @@ def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann,
             z = whole.reshape(*whole.shape[:2], *(shape if len(shape) == 3 else (*shape, 1, 1)))
             largest = int(np.abs(z).max())
             assert np.array_equal(
-                count_spikes(network, op, z, largest), fire(op, z.astype(np.int64))[0].sum(axis=1)
+                spike_counter(network, op, z.shape[2:], largest)(z),
+                fire(op, z.astype(np.int64))[0].sum(axis=1),
             )
         looked_at.append(node)
         return {}

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import sys
 import numpy as np
-from snnc.backends.jit import compiled
+from snnc.jit import compiled
 
 @compiled
 def total(x):

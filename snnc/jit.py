@@ -20,7 +20,7 @@ Kernel = Callable[..., Any]
 # its attributes come from the environment, unknown to type checkers
 _NUMBA: Any = config
 
-_SOURCES = ("jit.py", "fast/kernels.py", "fast/vector.py")
+_SOURCES = ("jit.py", "ir/counting.py", "backends/fast/kernels.py", "backends/fast/vector.py")
 
 
 def cache_folder() -> pathlib.Path:

@@ -28,7 +28,7 @@ ROUNDING = 64 * np.finfo(np.float64).eps
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Of every population how many spikes or codes there are, how many no tie excuses, and how many one does.
+    """Of every population how many decisions there are, how many no tie excuses, and how many one does.
 
     ``before`` are the answers of the old network at the end, ``answers`` those of the new one, by output name
     in the ANN's units.
@@ -51,7 +51,8 @@ def judged(old: Network, new: Network, given: Mapping[str, Array], inputs: Mappi
     answers: dict[str, Array] = {}
     for node, current in open_loop(new, inputs, twins):
         if isinstance(new.op(node), IfNeuron):
-            size = twins[node].size
+            # a code is as many decisions as there are steps
+            size = twins[node][:, 0].size * (new.steps or 0)
             decisions[node] = (size, *compare(new, node, current, twins.trace, twins.node, old))
         else:
             answers |= _answer(new, node, current)

@@ -209,7 +209,7 @@ class Spikify(Pass):
         """Of the λ of several criteria those with which the outputs are least wrong."""
         tried = [dataclasses.replace(self, lambda_=name)._measure(network, nodes, context) for name in TRIED]
         errors = [output_error(network, scales, self._levels, context) for scales in tried]
-        return tried[int(np.argmin(errors))]
+        return tried[int(np.argmin(round_up(np.asarray(errors))))]
 
     def _reduce(self, histogram: Histogram, summed: int) -> Floats:
         if self.lambda_ == "max":

@@ -129,7 +129,7 @@ PRESETS: dict[str, str] = {
     # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
     "low-latency": f"{_currents(_SUMMED, _TAKE_BACK)},calibrate-weights,legalize",
     # the ECC authors' tool, layer by layer
-    "layerwise": f"{_currents('schedule=layerwise,lambda=mse')},calibrate-weights,legalize",
+    "layerwise": f"{_currents('schedule=layerwise,lambda=outputs')},calibrate-weights,legalize",
     # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round, and
     # that the rounding of weights is what is left
     "phase": f"{_currents('schedule=phase,lambda=mse', rounding=_BALANCED)},calibrate-bias,legalize",

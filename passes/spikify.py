@@ -3,14 +3,16 @@
 A ReLU or clip becomes a population of IF neurons with threshold λ; over N steps, n spikes stand for
 the activation a = λ·n/N (docs/semantics.md §1). λ is the largest activation the layer can still
 express: its maximum on the calibration data (ECC Eq. 7), a percentile of it (Rueckauer 2017), the value
-that minimises the squared error of N + 1 levels (Castagnetti 2023, Eq. 7 and 13, where η = 0), or what local
-threshold balancing finds (Bu 2024). Without data it is estimated from the model's own statistics
-(docs/calibration.md).
+that minimises the squared error of N + 1 levels (Castagnetti 2023, Eq. 7 and 13, where η = 0), the same with
+each sample's error over the sample's power, so that a few loud ones do not decide, of these the one with
+which the outputs are least wrong, or what local threshold balancing finds (Bu 2024). Without data it is
+estimated from the model's own statistics (docs/calibration.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -44,10 +46,14 @@ from snnc.ir.types import Spike
 from snnc.passes.base import Pass, Promise
 from snnc.passes.fan_in import fan_ins
 from snnc.passes.gains import operand_gain, per_channel
+from snnc.passes.host import activations_to_host, quantize_inputs
 from snnc.passes.quantize import input_range
 from snnc.passes.refusals import refuse_mixed_concats, refuse_shapes, refuse_unbounded, refuse_unlowered
 from snnc.passes.saved import saved_scales
 from snnc.passes.sharing import bounds, share_where_mixed
+from snnc.passes.trial import output_error
+
+Lambda = Literal["max", "percentile", "mse", "nmse", "outputs", "local"]
 
 MOST_EVENTS = 127
 """The most events that an input can count in one step."""
@@ -59,15 +65,22 @@ CHANNEL_FLOOR = 1 / 32
 """No channel's λ is less than this share of its layer's: one dead channel would ruin the scale."""
 
 
+TRIED: tuple[Lambda, ...] = ("mse", "nmse", "percentile")
+"""What ``lambda=outputs`` chooses from; the first where they are as good."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Spikify(Pass):
     """ReLU and clip to IF populations with thresholds from calibration; sets T and the schedule.
 
     T is 128 unless given, and 8 under ``phase``. ``alpha`` scales λ: with less than 1, thresholds are lower
     and neurons fire more (RMP-SNN, Han 2020: 0.8 or 0.9 of the maximum). ``eta`` is the share of a level at
-    which ``lambda=mse`` takes the next spike to come, that of ``inject-tre``; ``iterations`` are those of
-    ``lambda=local``. Where K activations are summed, what λ cuts off adds up, but rounding errors partly
-    cancel: with ``fan_in``, ``lambda=mse`` weighs their squares by fan_in/K within ¼ and 4, else by 1.
+    which ``lambda=mse`` and ``nmse``, the error relative to each sample's power in the layer, take the next
+    spike to come, that of ``inject-tre``; ``iterations`` are those of ``lambda=local``. Where K activations
+    are summed, what λ cuts off adds up, but rounding errors partly cancel: with ``fan_in``, ``lambda=mse``
+    and ``nmse`` weigh their squares by fan_in/K within ¼ and 4, else by 1. ``lambda=outputs`` is that of
+    ``mse``, ``nmse`` and ``percentile`` with which the ANN's outputs change least if its activations have
+    so many levels.
     """
 
     name: ClassVar[str] = "spikify"
@@ -76,7 +89,7 @@ class Spikify(Pass):
 
     T: int | None = None
     schedule: Schedule = "rate"
-    lambda_: Literal["max", "percentile", "mse", "local"] = "percentile"
+    lambda_: Lambda = "percentile"
     percentile: float = 99.9
     iterations: int = 4000
     eta: float = 0.5
@@ -122,6 +135,10 @@ class Spikify(Pass):
         """T, by default that of the schedule."""
         return DEFAULT_STEPS[self.schedule] if self.T is None else self.T
 
+    @property
+    def _levels(self) -> int:
+        return full_count(self.schedule, self.steps)
+
     def check_options(self) -> None:
         """T ≥ 1, at most 16 and no events under ``phase``; numbers that λ and events can be made with."""
         if self.steps < 1 or not 0 < self.percentile <= 100:
@@ -156,9 +173,8 @@ class Spikify(Pass):
     def _scales(self, network: Network, nodes: Sequence[int], context: Context) -> dict[int, Floats]:
         """λ of every population to be, rounded up to 12 bits so that all machines agree."""
         options = {k: v for k, v in self.options().items() if k in ("lambda", "percentile", "per")}
-        if self.lambda_ == "mse":
-            levels = full_count(self.schedule, self.steps)
-            options |= {"levels": levels, "eta": self.eta, "fan_in": self.fan_in}
+        if self.lambda_ in ("mse", "nmse", "outputs"):
+            options |= {"levels": self._levels, "eta": self.eta, "fan_in": self.fan_in}
         if self.lambda_ == "local":
             options["iterations"] = self.iterations
         saved = context.saved("lambda")
@@ -179,19 +195,29 @@ class Spikify(Pass):
             percent = self.percentile if self.lambda_ == "percentile" else 100.0
             estimates = context.estimate(network, nodes, per_channel=channel)
             found = {n: estimates[n].percentile(percent) for n in nodes}
+        elif self.lambda_ == "outputs":
+            return self._tried(network, nodes, context)
         else:
-            reducers = context.activations(network, nodes, lambda: Histogram(per_channel=channel))
+            alike = self.lambda_ == "nmse"
+            make = functools.partial(Histogram, per_channel=channel, alike=alike)
+            reducers = context.activations(network, nodes, make)
             summed = fan_ins(network)
             found = {n: self._reduce(reducers[n], summed[n]) for n in nodes}
         return {n: value if channel else value.reshape(()) for n, value in found.items()}
 
+    def _tried(self, network: Network, nodes: Sequence[int], context: Context) -> dict[int, Floats]:
+        """Of the λ of several criteria those with which the outputs are least wrong."""
+        tried = [dataclasses.replace(self, lambda_=name)._measure(network, nodes, context) for name in TRIED]
+        errors = [output_error(network, scales, self._levels, context) for scales in tried]
+        return tried[int(np.argmin(round_up(np.asarray(errors))))]
+
     def _reduce(self, histogram: Histogram, summed: int) -> Floats:
         if self.lambda_ == "max":
             return histogram.percentile(100)
-        if self.lambda_ == "mse":
+        if self.lambda_ in ("mse", "nmse"):
             cancels = self.fan_in > 0 and summed > 1
             weight = min(max(self.fan_in / summed, 1 / MOST_WEIGHT), MOST_WEIGHT) if cancels else 1.0
-            return histogram.quantization_optimum(full_count(self.schedule, self.steps), self.eta, weight)
+            return histogram.quantization_optimum(self._levels, self.eta, weight)
         if self.lambda_ == "local":
             return histogram.balanced(self.iterations)
         return histogram.percentile(self.percentile)
@@ -237,33 +263,6 @@ class Spikify(Pass):
         for user in users:
             sources = [inserted if s == node else s for s in network.operands(user)]
             network.set(user, network.op(user), sources)
-
-
-def activations_to_host(network: Network) -> None:
-    """An activation that only an output takes is left to the host, as a softmax is."""
-    for node in list(network.of(Output)):
-        output = network.op(node)
-        assert isinstance(output, Output)
-        (source,) = network.operands(node)
-        op = network.op(source)
-        if isinstance(op, Relu | Clip | FakeQuant) and network.users(source) == (node,):
-            name = "relu" if isinstance(op, Relu) else "requantize"
-            if isinstance(op, Clip):
-                name = f"clip{op.maximum:g}"
-            names = f"{name},{output.activation}" if output.activation else name
-            network.set(node, output.replace(activation=names), network.operands(source))
-            network.remove(source)
-
-
-def quantize_inputs(network: Network) -> None:
-    """What quantizes an input in the model becomes the input's own codes."""
-    for node in list(network.of(Input)):
-        users = network.users(node)
-        quant = network.op(users[0]) if len(users) == 1 else None
-        if isinstance(quant, FakeQuant) and not quant.scale.shape:
-            op = network.op(node).replace(scale=float(quant.scale.array), codes=(quant.low, quant.high))
-            network.set(node, op)
-            network.bypass(users[0])
 
 
 def linear_edges(network: Network) -> list[int]:

@@ -34,7 +34,7 @@ from snnc.ir.ops import (
     has_time,
 )
 from snnc.passes.base import Promise
-from snnc.passes.spikify import activations_to_host, quantize_inputs
+from snnc.passes.host import activations_to_host, quantize_inputs
 from snnc.refire import Judged, judged
 
 Array = npt.NDArray[Any]

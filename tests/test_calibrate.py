@@ -34,11 +34,11 @@ MANY = settings(max_examples=60, deadline=None)
 SOME = settings(max_examples=15, deadline=None)
 
 
-def batches(data, low: float = -1e3, high: float = 1e3) -> list[np.ndarray]:
+def batches(data, spreads=(0.0, 1e-30, 1e-3, 1.0, 40.0)) -> list[np.ndarray]:
     """Random batches [N, C, 2] of very different magnitude, some all zero."""
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     sizes = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
-    spread = [data.draw(st.sampled_from((0.0, 1e-30, 1e-3, 1.0, 40.0))) for _ in sizes]
+    spread = [data.draw(st.sampled_from(spreads)) for _ in sizes]
     return [
         (rng.gamma(1.0, s, (n, 3, 2)) if s else np.zeros((n, 3, 2)))
         for n, s in zip(sizes, spread, strict=True)
@@ -62,6 +62,28 @@ class TestHistogram:
         assert stream.top == whole.top or (stream.counts[:, 1:] == 0).all()
         assert np.array_equal(stream.maximum, whole.maximum)
         assert np.array_equal(stream.counts, whole.counts)
+
+    @MANY
+    @given(st.data())
+    def test_samples_that_count_alike_do_so_in_any_batches(self, data):
+        parts = batches(data, (0.0, 1e-3, 1.0, 40.0))
+        stream = histogram(parts, per_channel=True, alike=True, bins=256)
+        whole = histogram([np.concatenate(parts)], per_channel=True, alike=True, bins=256)
+        assert np.array_equal(stream.counts, whole.counts)
+
+    @MANY
+    @given(st.integers(0, 99), st.integers(-40, 40))
+    def test_no_sample_counts_more_for_being_loud(self, seed, loudness):
+        sizes = np.random.default_rng(seed).gamma(1.5, 1.0, (2, 3, 50))
+        sizes[1] = sizes[0] * 2.0**loudness
+        each = [histogram([x[None]], alike=True).counts.sum() for x in sizes]
+        assert each[0] == each[1] * 4.0**loudness
+
+    def test_a_quiet_sample_does_not_decide(self):
+        loud = np.random.default_rng(0).gamma(1.5, 1.0, (40, 3, 50))
+        quiet = loud[:1] * 1e-7
+        alone = histogram([loud], alike=True).quantization_optimum(8)
+        assert histogram([loud, quiet], alike=True).quantization_optimum(8) == alone
 
     @MANY
     @given(st.data(), st.floats(1, 100), st.booleans())

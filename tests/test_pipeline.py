@@ -17,7 +17,20 @@ from snnc.frontend import load
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
-from snnc.ir.ops import Add, Conv2d, Dense, IfNeuron, Input, Level, Output, Readout, Relu, Reshape, Weighted
+from snnc.ir.ops import (
+    Add,
+    Clip,
+    Conv2d,
+    Dense,
+    IfNeuron,
+    Input,
+    Level,
+    Output,
+    Readout,
+    Relu,
+    Reshape,
+    Weighted,
+)
 from snnc.ir.printer import print_network
 from snnc.passes import PASSES, PRESETS, Pass, Promise, Simplify, build
 from snnc.pipeline import CompileContext, Pipeline, running
@@ -166,6 +179,22 @@ class TestWrongPasses:
         step = broken(Promise.SAME_SPIKES, "snn", lambda n: change(n, IfNeuron, "threshold", 0.9))
         fault = guilty(cnn, FORMED.replace("T=16", "T=16,schedule=layerwise"), step)
         assert fault.code == "SNNC0141"
+
+    def test_ties_of_binary_fractions_are_few_among_the_decisions(self):
+        """Weights, inputs and clips like these put V on a threshold in every thousandth code."""
+        rng = np.random.default_rng(0)
+        network = Network("fractions")
+        x = network.add(Input(name="x", shape=(3, 16, 16)))
+        for name in ("a", "b", "c"):
+            weight = Constant(rng.integers(-40, 41, (8, network.type(x).shape[0], 3, 3)) / 128)
+            x = network.add(Clip(maximum=1.0, source=name), network.add(Conv2d(weight=weight), x))
+        flat = network.add(Reshape(shape=(network.type(x).size,)), x)
+        weight = Constant(rng.integers(-40, 41, (2, network.type(flat).size)) / 128)
+        network.add(Output(name="y"), network.add(Dense(weight=weight), flat))
+        text = f"{FORMED},normalize-currents".replace("T=16", "T=128,schedule=layerwise,alpha=0.9")
+        data = {"x": rng.integers(0, 256, (2, 3, 16, 16)) / 256}
+        share = run(network, text, data).records[-1].proof["excused_share"]
+        assert 0 < share < 1e-4
 
     def test_same_spikes_of_integers(self, cnn):
         def edit(network):

@@ -31,12 +31,12 @@ def _largest_bits(values: Any, mask: Any, largest: Any) -> None:
 
 
 @compiled
-def count(values: Any, scale: Any, counts: Any) -> None:
-    """Add to ``counts`` [rows, bins] how many |values|·scale of [N, rows, P] lie in each bin."""
+def count(values: Any, scale: Any, weights: Any, counts: Any) -> None:
+    """Add to ``counts`` [rows, bins] the ``weights`` [N] of |values|·scale of [N, rows, P] in each bin."""
     samples, rows, size = values.shape
     last = np.int32(counts.shape[1] - 1)
     for n in range(samples):
         for k in range(rows):
             row, bins = values[n, k], counts[k]
             for j in range(size):
-                bins[min(np.int32(abs(row[j]) * scale), last)] += 1
+                bins[min(np.int32(abs(row[j]) * scale), last)] += weights[n]

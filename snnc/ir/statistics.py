@@ -54,21 +54,23 @@ class Histogram:
     """How often magnitudes fall into equal bins, per layer or per channel.
 
     The range doubles when a larger value comes, and neighbouring bins merge, so one pass is enough;
-    with B bins the largest value seen lies above B/2 bins unless it was the first.
+    with B bins the largest value seen lies above B/2 bins unless it was the first. Where samples count
+    ``alike``, a value counts 1/(the mean square of its sample), to a power of two: such sums are exact and do
+    not depend on their order.
     """
 
-    def __init__(self, *, per_channel: bool = False, bins: int | None = None) -> None:
+    def __init__(self, *, per_channel: bool = False, alike: bool = False, bins: int | None = None) -> None:
         """``bins`` is even; 16384 for a layer and 2048 for each channel by default."""
-        self.per_channel = per_channel
+        self.per_channel, self.alike = per_channel, alike
         self.bins = bins or (2048 if per_channel else 16384)
-        self.key = f"histogram {per_channel} {self.bins}"
+        self.key = f"histogram {per_channel} {alike} {self.bins}"
         self.top = 0.0
         self.maximum: Floats = np.zeros(())
-        self._counts: npt.NDArray[np.int64] | None = None
+        self._counts: Array | None = None
 
     @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """How many values lie in each bin, int64 [rows, bins]; one row unless per channel."""
+    def counts(self) -> Array:
+        """How many values lie in each bin, [rows, bins]; one row unless per channel."""
         assert self._counts is not None, "no batch was seen"
         return self._counts
 
@@ -79,15 +81,16 @@ class Histogram:
 
         values = batch.reshape(len(batch), batch.shape[1] if self.per_channel else 1, -1)
         if self._counts is None:
-            self._counts = np.zeros((values.shape[1], self.bins), np.int64)
+            self._counts = np.zeros((values.shape[1], self.bins), np.float64 if self.alike else np.int64)
             self.maximum = np.zeros(values.shape[1])
         peak = peaks(values)
         self.maximum = np.maximum(self.maximum, peak)
         self._grow(float(peak.max()))
         if self.top == 0:
             self._counts[:, 0] += values[:, 0].size
-        else:
-            count(values, np.float32(self.bins / self.top), self._counts)
+            return
+        weights = _loudness_undone(values) if self.alike else np.ones(len(values), np.int64)
+        count(values, np.float32(self.bins / self.top), weights, self._counts)
 
     def percentile(self, percent: float) -> Floats:
         """The least bin edge at or above which at most 100 − ``percent`` % of the values lie, [rows]."""
@@ -103,6 +106,9 @@ class Histogram:
         w is ``rounding`` where a ≤ λ, and 1 where λ cuts a off.
         """
         centres = (np.arange(self.bins) + 0.5) * (self.top / self.bins)
+        if self.alike:
+            # a sample so quiet that one bin holds it counts much, but what it is wrong by is its own size
+            centres[0] = 0.0
         best = np.zeros(self.counts.shape[0])
         least = np.full(self.counts.shape[0], np.inf)
         for share in np.linspace(0.05, 1.0, 96):
@@ -147,6 +153,12 @@ class Histogram:
             merged = self._counts[:, ::2] + self._counts[:, 1::2]
             self._counts = np.concatenate([merged, np.zeros_like(merged)], axis=1)
             self.top *= 2
+
+
+def _loudness_undone(values: Array) -> Floats:
+    """1/(mean square of each sample) as a power of two, [N]; 1 where a sample is all zeros."""
+    power = np.square(values, dtype=np.float64).mean(axis=(1, 2))
+    return np.asarray(np.exp2(-np.rint(np.log2(np.where(power > 0, power, 1.0)))))
 
 
 class Moments:

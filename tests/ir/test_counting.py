@@ -27,10 +27,12 @@ def test_counts_are_those_of_numpy(kind):
     values = np.random.default_rng(1).normal(size=(4, 3, 50)).astype(kind)
     scale, bins = np.float32(8), 16
     counts = np.ones((3, bins), np.int64)
-    count(values, scale, counts)
+    weights = np.array([1, 0, 2, 1])
+    count(values, scale, weights, counts)
     index = np.minimum((np.abs(values) * scale).astype(np.int32), bins - 1)
     for row in range(3):
-        assert np.array_equal(counts[row] - 1, np.bincount(index[:, row].ravel(), minlength=bins))
+        expected = np.bincount(index[:, row].ravel(), np.repeat(weights, 50), minlength=bins)
+        assert np.array_equal(counts[row] - 1, expected)
 
 
 def test_batches_count_as_one():

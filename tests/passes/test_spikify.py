@@ -19,7 +19,7 @@ from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import AveragePool, Clip, Dense, IfNeuron, Input, Output, Relu, Reshape
 from snnc.ir.statistics import round_up
-from snnc.passes.spikify import CHANNEL_FLOOR
+from snnc.passes.spikify import CHANNEL_FLOOR, TRIED
 from snnc.pipeline import CompileContext, Pipeline
 
 SOME = settings(max_examples=15, deadline=None)
@@ -68,6 +68,34 @@ def test_mse_is_below_the_maximum_and_no_worse():
     assert found < DATA.max()
     grid = np.linspace(0.05, 1, 400) * DATA.max()
     assert error(found) <= 1.02 * min(map(error, grid))
+
+
+def test_nmse_weighs_samples_alike_however_loud():
+    data = DATA * np.where(np.arange(len(DATA)) % 10, 1.0, 8.0)[:, None]
+    power = 2.0 ** np.rint(np.log2((data**2).mean(axis=1, keepdims=True)))
+
+    def error(scale: float) -> float:
+        code = np.clip(np.floor(data / scale * 16 + 0.5), 0, 16)
+        return float(((data - scale / 16 * code) ** 2 / power).sum())
+
+    found = float(scale_of(identity_layer(3), "lambda=nmse", data))
+    assert error(found) <= 1.02 * min(map(error, np.linspace(0.02, 1, 400) * data.max()))
+    assert found < 0.5 * float(scale_of(identity_layer(3), "lambda=mse", data))
+
+
+@pytest.mark.parametrize(("seed", "best"), [(0, "percentile"), (2, "mse")])
+def test_the_outputs_choose_among_criteria(seed, best):
+    """The network's output is the sum of its activations."""
+    rng = np.random.default_rng(seed)
+    data = rng.gamma(2.0, 1.0, (12, 3)) * 2.0 ** rng.integers(-2, 3, (12, 1))
+
+    def error(scale: float) -> float:
+        code = np.clip(np.floor(data / scale * 16 + 0.5), 0, 16)
+        return float(((data - scale / 16 * code).sum(axis=1) ** 2).sum())
+
+    found = {name: float(scale_of(identity_layer(3), f"lambda={name}", data)) for name in TRIED}
+    assert min(found, key=lambda name: error(found[name])) == best
+    assert float(scale_of(identity_layer(3), "lambda=outputs", data)) == found[best]
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.25])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -45,16 +46,16 @@ Cells = dict[tuple[str, int], dict[str, str]]
 
 
 def cells(results: pathlib.Path) -> Cells:
-    """Loss, SOPs in millions and, where they are fewer than the most of this case, the number of samples."""
+    """Loss, SOPs in millions and, where it is not the usual one, the number of samples."""
     paths = sorted(results.glob("*/*/sweep.json"))
     rows = [
         (*path.parts[-3:-1], row) for path in paths for row in json.loads(path.read_text("utf-8"))["rows"]
     ]
+    usual = statistics.mode(row["samples"] for *_, row in rows)
     found: Cells = {}
     for case, preset, row in rows:
-        most = max(r["samples"] for c, _, r in rows if c == case)
-        few = f", n = {row['samples']}" if row["samples"] < most else ""
-        cell = f"{row['loss_points']:.1f} ({row['sops'] / 1e6:.3g}{few})"
+        other = f", n = {row['samples']}" if row["samples"] != usual else ""
+        cell = f"{row['loss_points']:.1f} ({row['sops'] / 1e6:.3g}{other})"
         found.setdefault((preset, row["T"]), {})[case] = cell
     return found
 

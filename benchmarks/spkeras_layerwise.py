@@ -17,13 +17,13 @@ import argparse
 import contextlib
 import io
 import os
-import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 from peaks import seconds
+from simulators import ratio
 
 import snnc
 from snnc.backends.fast.engine import FastEngine
@@ -124,12 +124,6 @@ def peer(model: str, arrays: Any, threads: int) -> Callable[[np.ndarray, int], n
     return run
 
 
-def spread(left: list[float], right: list[float]) -> str:
-    """Median, least and largest ratio of times in the same round."""
-    ratios = [one / other for one, other in zip(left, right, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-
-
 def main() -> None:
     """Print what each loses and takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -173,7 +167,7 @@ def main() -> None:
         "| tool | top-1 | ms per sample | of an ANN pass | of snnc's |\n| --- | ---: | ---: | ---: | ---: |"
     )
     for tool, taken in times.items():
-        shares = f"{spread(taken, times['ANN'])} | {spread(taken, times['snnc'])}"
+        shares = f"{ratio(taken, times['ANN'])} | {ratio(taken, times['snnc'])}"
         print(f"| {tool} | {right[tool]:.1%} | {min(taken) / len(few) * 1e3:.2f} | {shares} |")
 
 

@@ -45,6 +45,7 @@ def judged(old: Network, new: Network, given: Mapping[str, Array], inputs: Mappi
     Both run side by side, so that of one population at a time all spikes and membranes are kept. The
     populations of the two correspond in their order.
     """
+    assert new.steps is not None
     twins = _Twins(old, new, given)
     compare = refire if new.schedule == "rate" else recode
     decisions: dict[int, tuple[int, int, int]] = {}
@@ -52,7 +53,7 @@ def judged(old: Network, new: Network, given: Mapping[str, Array], inputs: Mappi
     for node, current in open_loop(new, inputs, twins):
         if isinstance(new.op(node), IfNeuron):
             # a code is as many decisions as there are steps
-            size = twins[node][:, 0].size * (new.steps or 0)
+            size = twins[node][:, 0].size * new.steps
             decisions[node] = (size, *compare(new, node, current, twins.trace, twins.node, old))
         else:
             answers |= _answer(new, node, current)

@@ -208,23 +208,27 @@ class _Codes(Graph):
         return self.emit("Sum", *values) if len(values) > 1 else values[0]
 
     def _weigh(self, term: Term, frame: _Frame, bias: Array | None) -> str:
-        op, unit = term.op, term.unit - frame.unit
-        weight = np.ldexp(op.weight.array.astype(np.float32), unit)
-        extra = [] if bias is None else [self.floats(np.ldexp(bias.ravel(), -frame.unit))]
-        factor, kind = term.factor, _SINGLE
-        match op:
-            case Conv2d() | Dense() if term.codes:
-                y, kind, factor = byte_product(self, op, term.codes), _WHOLE, factor << unit
-            case Conv2d():
-                y = self.convolve(op, term.operand, weight, *extra)
-            case Dense():
-                y = self.emit("Gemm", term.operand, self.floats(weight), *extra, transB=1)
-            case _:
-                y = self.emit("Mul", term.operand, self.per_channel(weight, term.rank))
+        unit = term.unit - frame.unit
+        if term.codes:
+            assert isinstance(term.op, Conv2d | Dense)
+            y, kind, factor = byte_product(self, term.op, term.codes), _WHOLE, term.factor << unit
+        else:
+            extra = [] if bias is None else [self.floats(np.ldexp(bias.ravel(), -frame.unit))]
+            y, kind, factor = self._float_product(term, unit, extra), _SINGLE, term.factor
         y = self._cast(y, kind, frame.kind)
         if term.codes and term.rank == len(LAST) - 1 and not frame.last:
             y = self.emit("Transpose", y, perm=FIRST)
         return self.emit("Mul", y, self._number(factor, frame.kind)) if factor != 1 else y
+
+    def _float_product(self, term: Term, unit: int, bias: Sequence[str]) -> str:
+        op = term.op
+        weight = np.ldexp(op.weight.array.astype(np.float32), unit)
+        match op:
+            case Conv2d():
+                return self.convolve(op, term.operand, weight, *bias)
+            case Dense():
+                return self.emit("Gemm", term.operand, self.floats(weight), *bias, transB=1)
+        return self.emit("Mul", term.operand, self.per_channel(weight, term.rank))
 
     def _terms(self, node: int) -> list[Term]:
         """What flows into a population or readout."""

@@ -17,6 +17,7 @@ from snnc.passes.encode_input import EncodeInput
 from snnc.passes.fold_batchnorm import FoldBatchnorm
 from snnc.passes.form_projections import FormProjections
 from snnc.passes.fuse_linear import FuseLinear
+from snnc.passes.group_neurons import GroupNeurons
 from snnc.passes.inject_tre import InjectTre
 from snnc.passes.legalize import Legalize
 from snnc.passes.lower_pooling import LowerPooling
@@ -38,6 +39,8 @@ PASSES: dict[str, type[Pass]] = {
         LowerPooling,
         # after lower-pooling: it leaves the factors 1/L that are fused here
         FuseLinear,
+        # after fuse-linear: weights that two tensors share would be fused no more
+        GroupNeurons,
         # needs the ANN as it is to be calibrated, and one weighted op on a path where possible
         Spikify,
         FormProjections,
@@ -76,17 +79,23 @@ _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 _SUMMED = "lambda=mse,fan_in=64"
 """What is cut off weighs more than what is rounded where more activations are summed."""
 
+_BY_OUTPUTS = "schedule=layerwise,lambda=outputs"
+
+_GROUPED = f"{_BEFORE},group-neurons{{members=2}}"
+
 _BALANCED = ",rounding=balanced"
 
 
-def _currents(scale: str = _PERCENTILE, residual: str = _TRE, rounding: str = "") -> str:
+def _currents(
+    scale: str = _PERCENTILE, residual: str = _TRE, rounding: str = "", before: str = _BEFORE
+) -> str:
     """λ, by default 99.9th percentiles, and weight scales for each channel, up to the integers.
 
     Under a λ of the layer, channels of unlike range, as after depthwise convolutions, would be slow or
     coarse.
     """
     return (
-        f"{_BEFORE},spikify{{{scale},per=channel}},form-projections,"
+        f"{before},spikify{{{scale},per=channel}},form-projections,"
         f"normalize-currents,{residual},quantize{{per=channel{rounding}}}"
     )
 
@@ -129,7 +138,10 @@ PRESETS: dict[str, str] = {
     # the least loss of the schedule rate at few steps (Wang 2022, signed neurons with memory)
     "low-latency": f"{_currents(_SUMMED, _TAKE_BACK)},calibrate-weights,legalize",
     # the ECC authors' tool, layer by layer
-    "layerwise": f"{_currents('schedule=layerwise,lambda=outputs')},calibrate-weights,legalize",
+    "layerwise": f"{_currents(_BY_OUTPUTS)},calibrate-weights,legalize",
+    # Lv 2024: two neurons for each activation, and about the loss of twice the steps
+    "low-latency-groups": f"{_currents(_SUMMED, _TAKE_BACK, before=_GROUPED)},calibrate-weights,legalize",
+    "layerwise-groups": f"{_currents(_BY_OUTPUTS, before=_GROUPED)},calibrate-weights,legalize",
     # T steps of binary weight, 2^T − 1 levels: so many that a percentile would cut more than they round, and
     # that the rounding of weights is what is left
     "phase": f"{_currents('schedule=phase,lambda=mse', rounding=_BALANCED)},calibrate-bias,legalize",

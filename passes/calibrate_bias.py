@@ -26,6 +26,7 @@ from snnc.diagnostics import CompileError
 from snnc.fixedpoint import Floats, align
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context, Drive
+from snnc.ir.groups import group_means
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Level, Readout
 from snnc.passes.base import Pass, Promise
@@ -66,7 +67,7 @@ class CalibrateBias(Pass):
         def find(op: Tunable, drive: Drive) -> Floats:
             def attempt(shift: Floats) -> tuple[Floats, Floats]:
                 response = drive.respond(put(op, shift))
-                error = mean_error(drive.expected - response, drive)
+                error = mean_error(group_means(op, drive.expected - response), drive)
                 return error, error / np.maximum(responsive(op, response), LEAST_SHARE)
 
             return settled(drive.expected.shape[1], attempt)

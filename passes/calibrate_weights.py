@@ -131,7 +131,7 @@ class _Goal:
             return cls(expected * (steps / op.unit), none, none, none - np.inf, none + np.inf)
         threshold = none + mean_threshold(op)
         # spikes are sent from θ on and taken back below 0, or below −θ/2
-        rest = threshold / 4 if op.rectified else threshold / 2
+        rest = threshold * op.shares(0.25 if op.rectified else 0.5, len(none))
         start = none + align(op.v_init.array, none)
         full = steps * threshold
         return cls(expected * (full / op.unit.array), start, rest, -full if op.negative else none, full)

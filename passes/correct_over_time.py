@@ -22,6 +22,7 @@ import numpy as np
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import Floats, align
 from snnc.ir.context import Context, Drive
+from snnc.ir.groups import group_means
 from snnc.ir.network import Network
 from snnc.ir.ops import Level, Readout
 from snnc.ir.schedule import Schedule
@@ -81,7 +82,8 @@ class CorrectOverTime(Pass):
         for t in range(steps):
             u = v + drive.current[:, t]
             missing = goal * (t + 1) - said if self.error == "total" else goal
-            extra[t] = round_up(self.alpha * (missing - unit * (u >= threshold).mean(axis=(0, 2))))
+            error = missing - unit * (u >= threshold).mean(axis=(0, 2))
+            extra[t] = round_up(self.alpha * group_means(op, error[None])[0])
             u = u + membrane_units(op, extra[t])[:, None]
             spikes = u >= threshold
             said = said + unit * spikes.mean(axis=(0, 2))

@@ -7,6 +7,7 @@ currents within [0, θ]):
     b(t) ← b(t) + η·θ/N        (as=bias, the paper's form)
     v_init ← v_init + η·θ      (as=potential: the same counts for constant current, not the same spikes)
 
+Of r neurons that stand for one activation together, the i-th takes (i + η)/r instead of η.
 Only IF populations take it: not readouts, linear edges with their signed spikes, max gates or input encoders.
 """
 
@@ -18,6 +19,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from snnc.diagnostics import CompileError
+from snnc.fixedpoint import Floats
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
@@ -51,16 +53,17 @@ class InjectTre(Pass):
             op = network.op(node)
             assert isinstance(op, IfNeuron)
             if not op.negative and not is_encoder(network, node):
-                result.set(node, self._inject(op, network.full_count))
+                share = op.shares(self.eta, network.type(node).shape[0])
+                result.set(node, self._inject(op, share, network.full_count))
         return result
 
-    def _inject(self, op: IfNeuron, full: int) -> IfNeuron:
+    def _inject(self, op: IfNeuron, share: Floats, full: int) -> IfNeuron:
         if self.as_ == "potential":
             threshold = op.threshold.array
             # a threshold that varies in time starts with its first value
             first = threshold[0] if threshold.ndim == 2 else threshold
-            return op.replace(v_init=Constant(op.v_init.array + self.eta * first))
-        extra = self.eta * op.threshold.array / full
+            return op.replace(v_init=Constant(op.v_init.array + share * first))
+        extra = np.multiply(*aligned(op.threshold.array, share)) / full
         return op.replace(bias=Constant(np.add(*aligned(op.bias.array, extra))))
 
 

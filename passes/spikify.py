@@ -23,6 +23,7 @@ from snnc.diagnostics import CompileError
 from snnc.fixedpoint import Floats
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
+from snnc.ir.groups import group_size
 from snnc.ir.network import Network
 from snnc.ir.ops import (
     ZERO,
@@ -202,22 +203,24 @@ class Spikify(Pass):
             make = functools.partial(Histogram, per_channel=channel, alike=alike)
             reducers = context.activations(network, nodes, make)
             summed = fan_ins(network)
-            found = {n: self._reduce(reducers[n], summed[n]) for n in nodes}
+            found = {n: self._reduce(reducers[n], summed[n], group_size(network.op(n))) for n in nodes}
         return {n: value if channel else value.reshape(()) for n, value in found.items()}
 
     def _tried(self, network: Network, nodes: Sequence[int], context: Context) -> dict[int, Floats]:
         """Of the λ of several criteria those with which the outputs are least wrong."""
         tried = [dataclasses.replace(self, lambda_=name)._measure(network, nodes, context) for name in TRIED]
-        errors = [output_error(network, scales, self._levels, context) for scales in tried]
+        levels = {n: self._levels * group_size(network.op(n)) for n in nodes}
+        errors = [output_error(network, scales, levels, context) for scales in tried]
         return tried[int(np.argmin(round_up(np.asarray(errors))))]
 
-    def _reduce(self, histogram: Histogram, summed: int) -> Floats:
+    def _reduce(self, histogram: Histogram, summed: int, members: int) -> Floats:
         if self.lambda_ == "max":
             return histogram.percentile(100)
         if self.lambda_ in ("mse", "nmse"):
             cancels = self.fan_in > 0 and summed > 1
-            weight = min(max(self.fan_in / summed, 1 / MOST_WEIGHT), MOST_WEIGHT) if cancels else 1.0
-            return histogram.quantization_optimum(self._levels, self.eta, weight)
+            weight = self.fan_in * members / summed if cancels else 1.0
+            bounded = min(max(weight, 1 / MOST_WEIGHT), MOST_WEIGHT)
+            return histogram.quantization_optimum(self._levels * members, self.eta, bounded)
         if self.lambda_ == "local":
             return histogram.balanced(self.iterations)
         return histogram.percentile(self.percentile)
@@ -311,6 +314,7 @@ def _population(op: Op, scale: Floats, *, signed: bool) -> IfNeuron:
         unit=unit,
         v_init=start,
         signed=signed,
+        members=group_size(op),
         origin=op.origin,
         source=op.source,
     )

@@ -14,7 +14,9 @@ from snnc.ir.ops import Add, Clip, FakeQuant, Input, Output, Relu, Scale
 from snnc.ir.statistics import Extremes
 
 
-def output_error(network: Network, scales: Mapping[int, Floats], levels: int, context: Context) -> float:
+def output_error(
+    network: Network, scales: Mapping[int, Floats], levels: Mapping[int, int], context: Context
+) -> float:
     """Σ |y − y'|²/Σ |y|² on the calibration data, added up over the outputs y.
 
     y' are outputs of the network whose ReLUs and clips give λ/N·clip(⌊N·a/λ + ½⌋, 0, N), with λ = ``scales``
@@ -30,7 +32,7 @@ def _power(extremes: Extremes) -> float:
 
 
 def _beside_its_twin(
-    network: Network, scales: Mapping[int, Floats], levels: int
+    network: Network, scales: Mapping[int, Floats], levels: Mapping[int, int]
 ) -> tuple[Network, dict[int, int]]:
     """The network with its rounded twin on the same inputs, and the node y − y' by what an output takes."""
     both, errors = network.copy(), dict[int, int]()
@@ -44,7 +46,7 @@ def _beside_its_twin(
                 errors[y] = both.add(Add(), y, minus)
         elif node not in twin:
             if isinstance(op, Relu | Clip) and node in scales:
-                unit = np.where(scales[node] > 0, scales[node], 1.0) / levels
-                op = FakeQuant(scale=Constant(unit), low=0, high=levels, ties="up")
+                unit = np.where(scales[node] > 0, scales[node], 1.0) / levels[node]
+                op = FakeQuant(scale=Constant(unit), low=0, high=levels[node], ties="up")
             twin[node] = both.add(op, *(twin[source] for source in operands))
     return both, errors

@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "SNNC0114": "invalid values in weights or parameters",
     "SNNC0115": "unsupported model input or output",
     "SNNC0116": "part of the model is left to the host",
+    "SNNC0117": "an activation keeps one neuron",
     "SNNC0120": "the network has no spiking form",
     "SNNC0121": "a layer never fires",
     "SNNC0122": "no calibration data: thresholds are estimated",

@@ -24,6 +24,7 @@ import numpy as np
 
 from snnc.fixedpoint import Floats, align
 from snnc.ir.address import ADDRESS_OPS, apply_address
+from snnc.ir.groups import group_size
 from snnc.ir.network import Network
 from snnc.ir.ops import (
     Add,
@@ -113,8 +114,10 @@ def estimate(
         # what passes add to a tensor's name stands behind #
         twin = origin.get(source, origin.get(source.partition("#")[0]))
         whole = before.get(twin) if twin is not None else None
-        if whole is not None and whole.mean.shape == network.type(node).shape[:1]:
-            found[node] = PerChannel(whole) if per_channel else whole
+        size = group_size(network.op(node))
+        if whole is not None and (whole.mean.size * size,) == network.type(node).shape[:1]:
+            groups = Gaussian(np.repeat(whole.mean, size), np.repeat(whole.variance, size))
+            found[node] = PerChannel(groups) if per_channel else groups
     return found
 
 

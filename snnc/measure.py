@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from snnc.backends.base import Engine, Trace
 from snnc.fixedpoint import align
+from snnc.ir.groups import group_means
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, MaxGate, Output, Readout
 from snnc.ir.projections import neuron_updates
@@ -61,7 +62,7 @@ def measure(
         expected = AnnRunner(ann, sorted(set(pairs.values())), 1).run(inputs) if pairs else {}
         for node, tensor in pairs.items():
             a = np.asarray(expected[tensor], np.float64)
-            error = float(((a - activation(network, node, trace)) ** 2).sum())
+            error = float(((a - group_means(network.op(node), activation(network, node, trace))) ** 2).sum())
             ratios[node] = sqnr(float((a**2).sum()), error)
     counts = {node: c.mean(axis=0, dtype=np.float64) for node, c in trace.emitted().items()}
     return Measurement(len(next(iter(inputs.values()))), counts, ratios)

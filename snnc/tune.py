@@ -19,6 +19,7 @@ from snnc.backends.reference.fire import integrate_then_fire, over_time, read_ou
 from snnc.fixedpoint import Floats, Ints, align
 from snnc.ir.constants import Constant
 from snnc.ir.context import Adjust, Drive
+from snnc.ir.groups import group_size
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Op, Output, Readout, has_time
 from snnc.ir.projections import neuron_updates
@@ -112,7 +113,7 @@ def _expected(
         node: stands_for[network.op(node).source]
         for node in seen
         if network.op(node).source in stands_for
-        and ann.type(stands_for[network.op(node).source]).shape == network.type(node).shape
+        and _in_groups(network, node, ann.type(stands_for[network.op(node).source]).shape)
     }
     if not twins:
         return {}
@@ -121,11 +122,17 @@ def _expected(
     def part(start: int) -> dict[int, Floats]:
         values = runner.run({name: x[start : start + _BATCH] for name, x in inputs.items()})
         rows = {node: values[twin].reshape(*values[twin].shape[:2], -1) for node, twin in twins.items()}
-        return {node: x[..., seen[node]].astype(np.float64) for node, x in rows.items()}
+        looked_at = {node: x[..., seen[node]].astype(np.float64) for node, x in rows.items()}
+        return {node: np.repeat(x, group_size(network.op(node)), axis=1) for node, x in looked_at.items()}
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(part, range(0, len(next(iter(inputs.values()))), _BATCH)))
     return {node: np.concatenate([part[node] for part in parts]) for node in twins}
+
+
+def _in_groups(network: Network, node: int, shape: tuple[int, ...]) -> bool:
+    """Whether a population is that of a tensor of such a shape, with a group for each channel."""
+    return network.type(node).shape == (shape[0] * group_size(network.op(node)), *shape[1:])
 
 
 def _expressible(op: IfNeuron | Readout, activation: Floats) -> Floats:

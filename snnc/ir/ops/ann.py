@@ -47,10 +47,12 @@ class BatchNorm(Op):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Relu(Op):
-    """y = max(0, x)."""
+    """y = max(0, x). Every ``members`` channels stand for one of the model's (:class:`IfNeuron`)."""
 
     mnemonic: ClassVar[str] = "relu"
     levels: ClassVar[frozenset[Level]] = ANN_ONLY
+
+    members: int = 1
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """The operand's type."""
@@ -59,12 +61,13 @@ class Relu(Op):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip(Op):
-    """y = min(max(0, x), c), with c = ``maximum``."""
+    """y = min(max(0, x), c), with c = ``maximum``; ``members`` as of :class:`Relu`."""
 
     mnemonic: ClassVar[str] = "clip"
     levels: ClassVar[frozenset[Level]] = ANN_ONLY
 
     maximum: float
+    members: int = 1
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """A positive maximum."""

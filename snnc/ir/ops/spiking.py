@@ -132,6 +132,8 @@ class IfNeuron(Op):
     N spikes stand for (a = unit·n/N); both are [] or [C]. At the int level ``scale`` is the weight scale
     s, membranes count in s·2^−fraction_bits and ``acc_bits`` is their width: the proven one, or a
     narrower one at which u ``saturates``, u = clip(V(t−1) + Z(t) + b(t), ±(2^(acc_bits−1) − 1)).
+    Every ``members`` channels stand for one of the model's together: a group neuron (Lv 2024), which says the
+    mean of what they say.
     """
 
     mnemonic: ClassVar[str] = "if_neuron"
@@ -151,6 +153,7 @@ class IfNeuron(Op):
     fraction_bits: int = 0
     acc_bits: int = 0
     saturates: bool = False
+    members: int = 1
 
     def check(self, operands: Sequence[TensorType]) -> Iterator[str]:
         """Shapes of the parameters and positive thresholds."""
@@ -166,6 +169,8 @@ class IfNeuron(Op):
                 yield f"{name} holds NaN or infinite values"
         if self.threshold.size and self.threshold.array.min() <= 0:
             yield "thresholds must be positive"
+        if self.members < 1 or x.shape[0] % self.members:
+            yield f"{x.shape[0]} channels are not groups of {self.members}"
         if self.rectified and not (self.signed and self.reset == "subtract"):
             yield "rectified spikes must be signed, and a membrane that takes one back has no reset to zero"
         if isinstance(x.element, Int):
@@ -178,6 +183,12 @@ class IfNeuron(Op):
     def negative(self) -> bool:
         """Whether its counts, and so the activations it stands for, may be negative."""
         return self.signed and not self.rectified
+
+    def shares(self, eta: float, channels: int) -> npt.NDArray[np.float64]:
+        """η, or (i + η)/r for member i of r, [] or [C]: these shares of θ make members fire in turn."""
+        if self.members == 1:
+            return np.asarray(eta)
+        return np.tile((np.arange(self.members) + eta) / self.members, channels // self.members)
 
     def result(self, operands: Sequence[TensorType]) -> TensorType:
         """Spikes of the operand's shape."""

@@ -1,0 +1,262 @@
+"""Gives every activation several neurons instead of one: group neurons (Lv et al. 2024).
+
+r neurons get the current of one, and where it was taken, each counts 1/r. As ReLUs they are the same
+function (Net2Wider, Chen et al. 2016). As IF neurons that begin at different shares of θ, which
+``inject-tre`` sees to, they say r·T + 1 different things in T steps. By Hermite's identity, with V the charge
+of the run and i = 0, …, r − 1,
+
+    Σ_i ⌊V/θ + (i + η)/r⌋ = ⌊r·V/θ + η⌋
+
+so that under ``layerwise`` T steps say exactly what r·T steps of single neurons say. It takes r times the
+neurons, and where groups follow groups r times the operations of those r·T steps. The members of the paper's
+groups share a membrane and inhibit one another; these know nothing of each other, and need no neurons of
+another kind.
+
+An activation keeps its one neuron where what takes it would have to tell members apart (a concatenation, a
+reshape that is no flattening, an output), and where the model quantizes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from snnc.diagnostics import CompileError
+from snnc.ir.address import ADDRESS_OPS
+from snnc.ir.constants import Constant
+from snnc.ir.context import Context
+from snnc.ir.network import Network
+from snnc.ir.ops import (
+    ONE,
+    Add,
+    Clip,
+    Conv2d,
+    Dense,
+    FakeQuant,
+    Level,
+    Op,
+    Pad,
+    Pool,
+    Relu,
+    Reshape,
+    Scale,
+    Slice,
+    Weighted,
+    merge_origins,
+)
+from snnc.passes.base import Pass, Promise
+
+MOST_MEMBERS = 16
+"""Where groups follow groups, there are members² weights for one."""
+
+MOST_WEIGHTS = 1 << 27
+"""As many as a model may have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupNeurons(Pass):
+    """Let ``members`` neurons stand for every activation of the first ``layers`` layers (Lv 2024).
+
+    All layers where ``layers`` is 0. Used twice, members multiply.
+    """
+
+    name: ClassVar[str] = "group-neurons"
+    promise: ClassVar[Promise] = Promise.SAME_FUNCTION
+    level: ClassVar[Level] = "ann"
+
+    members: int = 2
+    layers: int = 0
+
+    def check_options(self) -> None:
+        """2 to 16 members; a number of layers, or 0 for all."""
+        if not 2 <= self.members <= MOST_MEMBERS or self.layers < 0:
+            raise CompileError.of(
+                "SNNC0154",
+                f"group-neurons needs 2 ≤ members ≤ {MOST_MEMBERS} and layers ≥ 0, "
+                f"not {self.members}, {self.layers}",
+            )
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """The wider network, with a note about activations that keep one neuron each."""
+        self.require_level(network)
+        result = network.copy()
+        alone: list[Op] = []
+        for node, layer in _layers(network).items():
+            if self.layers and layer > self.layers:
+                continue
+            takers = _takers(result, node)
+            if takers and _has_rows(result, node):
+                _widen(result, node, takers, self.members)
+            else:
+                alone.append(result.op(node))
+        result.prune()
+        if alone:
+            context.diagnostics.note(
+                "SNNC0117",
+                "each of these activations keeps one neuron: what takes it or makes it cannot have groups",
+                where=merge_origins(*alone),
+            )
+        return result
+
+
+def _layers(network: Network) -> dict[int, int]:
+    """ReLUs and clips, and how many activations lead from the input to each, itself included."""
+    depth: dict[int, int] = {}
+    for node in network.nodes:
+        before = max((depth[source] for source in network.operands(node)), default=0)
+        depth[node] = before + isinstance(network.op(node), Relu | Clip | FakeQuant)
+    return {node: depth[node] for node in network.of(Relu, Clip)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Taker:
+    """An op that mixes the ``channels`` of a tensor, flattened or not, or adds them to others."""
+
+    node: int
+    tensor: int
+    channels: int
+
+
+def _takers(network: Network, node: int) -> list[_Taker]:
+    """What takes a tensor, through ops that keep channels apart; nothing if some of it cannot take groups."""
+    found = []
+    channels, *space = network.type(node).shape
+    for user in network.users(node):
+        op, behind = network.op(user), network.users(user)
+        if _keeps_channels(op):
+            taken = _takers(network, user)
+        elif isinstance(op, Reshape) and all(isinstance(network.op(u), Dense) for u in behind):
+            taken = [_Taker(dense, user, channels) for dense in behind]
+        elif isinstance(op, Conv2d | Dense) or (isinstance(op, Add | Scale) and space):
+            taken = [_Taker(user, node, channels)]
+        else:
+            return []
+        if not taken:
+            return []
+        found += taken
+    return found
+
+
+def _keeps_channels(op: Op) -> bool:
+    return isinstance(op, Pool | Pad) or (isinstance(op, Slice) and (op.starts[0], op.steps[0]) == (0, 1))
+
+
+def _summands(network: Network, node: int) -> tuple[int, ...]:
+    """Sums of sums, operands first, and what they add up."""
+    return network.upstream(node, lambda n: not isinstance(network.op(n), Add))
+
+
+def _has_rows(network: Network, node: int) -> bool:
+    """Whether the current of an activation can be had several times; weights may not follow weights."""
+
+    def repeatable(n: int) -> bool:
+        op = network.op(n)
+        if isinstance(op, Conv2d | Dense | Add):
+            return True
+        spikes = network.operands(n)[0] if isinstance(op, Scale) else n
+        way = network.upstream(spikes, lambda m: not isinstance(network.op(m), ADDRESS_OPS))
+        return not any(isinstance(network.op(m), Weighted | Add) for m in way)
+
+    (source,) = network.operands(node)
+    terms = _summands(network, source)
+    return all(map(repeatable, terms)) and (
+        len(network.type(source).shape) == 3 or isinstance(network.op(source), Dense)
+    )
+
+
+def _widen(network: Network, node: int, takers: list[_Taker], members: int) -> None:
+    op = network.op(node)
+    assert isinstance(op, Relu | Clip)
+    (source,) = network.operands(node)
+    _require_room(network, [*_summands(network, source), *(taker.node for taker in takers)], members)
+    network.set(node, op.replace(members=op.members * members), [_repeated(network, source, members)])
+    _pass_on(network, node, members)
+    for taker in takers:
+        _take(network, taker, members)
+
+
+def _require_room(network: Network, around: Sequence[int], members: int) -> None:
+    """Raise CompileError if with so many times the weights of ``around`` the network would have too many."""
+
+    def weights(nodes: Iterable[int]) -> int:
+        return sum(op.weight.size for n in nodes if isinstance(op := network.op(n), Weighted))
+
+    if weights(network.nodes) + (members - 1) * weights(around) > MOST_WEIGHTS:
+        raise CompileError.of(
+            "SNNC0104",
+            f"groups of {members} neurons take more than {MOST_WEIGHTS} weights",
+            where=merge_origins(*map(network.op, around)),
+            remedy="use fewer members, or give them to the first layers alone",
+        )
+
+
+def _repeated(network: Network, source: int, members: int) -> int:
+    """A tensor in which every channel of ``source`` comes so many times in a row."""
+    wide: dict[int, int] = {}
+    for n in _summands(network, source):
+        op, operands = network.op(n), network.operands(n)
+        if isinstance(op, Add):
+            wide[n] = network.add(op, *(wide[s] for s in operands))
+        elif isinstance(op, Conv2d | Dense):
+            bias = op.bias and Constant(np.repeat(op.bias.array, members, axis=0))
+            rows = Constant(np.repeat(op.weight.array, members, axis=0))
+            wide[n] = network.add(op.replace(weight=rows, bias=bias), *operands)
+        else:
+            channels = network.type(n).shape[0]
+            scale = op if isinstance(op, Scale) else Scale(weight=ONE, origin=op.origin)
+            operand = operands[0] if isinstance(op, Scale) else n
+            wide[n] = network.add(_by_channel(scale, channels, members, 1), operand)
+    return wide[source]
+
+
+def _pass_on(network: Network, node: int, members: int) -> None:
+    """Let the ops that keep channels apart do so with as many more."""
+    for user in network.users(node):
+        op = network.op(user)
+        if isinstance(op, Reshape):
+            network.set(user, op.replace(shape=(op.shape[0] * members,)))
+            continue
+        if isinstance(op, Pad):
+            before, after = ((ends[0] * members, *ends[1:]) for ends in (op.before, op.after))
+            network.set(user, op.replace(before=before, after=after))
+        elif isinstance(op, Slice):
+            network.set(user, op.replace(stops=(op.stops[0] * members, *op.stops[1:])))
+        if _keeps_channels(op):
+            _pass_on(network, user, members)
+
+
+def _take(network: Network, taker: _Taker, members: int) -> None:
+    """Let an op take the mean of every group."""
+    op = network.op(taker.node)
+    if isinstance(op, Add):
+        mean = _by_channel(Scale(weight=ONE, origin=op.origin), taker.channels, 1, members)
+        merged = network.add(mean, taker.tensor)
+        operands = [merged if n == taker.tensor else n for n in network.operands(taker.node)]
+        network.set(taker.node, op, operands)
+    elif isinstance(op, Scale):
+        network.set(taker.node, _by_channel(op, taker.channels, 1, members))
+    else:
+        assert isinstance(op, Conv2d | Dense)
+        weight = op.weight.array
+        # the elements of a flattened channel stay together
+        blocks = weight.reshape(len(weight), taker.channels, -1) if isinstance(op, Dense) else weight
+        wide = np.repeat(blocks / members, members, axis=1)
+        network.set(taker.node, op.replace(weight=Constant(wide.reshape(len(weight), -1, *weight.shape[2:]))))
+
+
+def _by_channel(scale: Scale, channels: int, results: int, members: int) -> Conv2d:
+    """What a scale does, of the mean of every channel's ``members``, with so many ``results`` for each."""
+    weight = np.broadcast_to(scale.weight.array, (channels,)).reshape(channels, 1, 1, 1) / members
+    bias = scale.bias and Constant(
+        np.repeat(np.broadcast_to(scale.bias.array, (channels, *scale.bias.shape[1:])), results, axis=0)
+    )
+    return Conv2d(
+        weight=Constant(np.tile(np.repeat(weight, results, axis=0), (1, members, 1, 1))),
+        bias=bias,
+        groups=channels,
+        origin=scale.origin,
+        source=scale.source,
+    )

@@ -20,7 +20,7 @@ import sys
 
 from snnc.passes import PRESETS
 
-STEPS = {"layerwise": "8,16,32", "phase": "8"}
+STEPS = {"layerwise": "8,16,32", "layerwise-groups": "8,16", "phase": "8"}
 """T of the presets whose schedule is not rate."""
 
 

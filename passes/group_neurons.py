@@ -12,8 +12,9 @@ neurons, and where groups follow groups r times the operations of those r·T ste
 groups share a membrane and inhibit one another; these know nothing of each other, and need no neurons of
 another kind.
 
-An activation keeps its one neuron where what takes it would have to tell members apart (a concatenation, a
-reshape that is no flattening, an output), and where the model quantizes it.
+An activation keeps its one neuron where what takes it would have to tell members apart (a reshape that is no
+flattening, a sum or grouped convolution behind a concatenation, an output), and where the model quantizes it.
+Signed populations of linear edges are no groups.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.diagnostics import CompileError
-from snnc.ir.address import ADDRESS_OPS
 from snnc.ir.constants import Constant
 from snnc.ir.context import Context
 from snnc.ir.network import Network
@@ -33,6 +33,7 @@ from snnc.ir.ops import (
     ONE,
     Add,
     Clip,
+    Concat,
     Conv2d,
     Dense,
     FakeQuant,
@@ -111,37 +112,64 @@ def _layers(network: Network) -> dict[int, int]:
     return {node: depth[node] for node in network.of(Relu, Clip)}
 
 
+Span = tuple[int, int]
+"""The first of an activation's channels in a tensor, and their number."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Taker:
-    """An op that mixes the ``channels`` of a tensor, flattened or not, or adds them to others."""
+    """An op that mixes the ``channels`` of a tensor, flattened or not, or adds them to others.
+
+    The activation's are those of ``span``; without it, all.
+    """
 
     node: int
     tensor: int
     channels: int
+    span: Span | None
 
 
-def _takers(network: Network, node: int) -> list[_Taker]:
-    """What takes a tensor, through ops that keep channels apart; nothing if some of it cannot take groups."""
+def _takers(network: Network, tensor: int, span: Span | None = None) -> list[_Taker]:
+    """What takes a tensor that the activation is, or is part of, through ops that keep channels apart.
+
+    Nothing if some of what takes it cannot take groups.
+    """
     found = []
-    channels, *space = network.type(node).shape
-    for user in network.users(node):
+    channels, *space = network.type(tensor).shape
+    for user in network.users(tensor):
         op, behind = network.op(user), network.users(user)
-        if _keeps_channels(op):
-            taken = _takers(network, user)
+        one = [_Taker(user, tensor, channels, span)]
+        if isinstance(op, Concat) and op.axis == 0 and network.operands(user).count(tensor) == 1:
+            taken = _takers(network, user, _span_in(network, user, tensor, span))
+        elif _keeps_channels(op, span):
+            taken = _takers(network, user, span)
         elif isinstance(op, Reshape) and all(isinstance(network.op(u), Dense) for u in behind):
-            taken = [_Taker(dense, user, channels) for dense in behind]
-        elif isinstance(op, Conv2d | Dense) or (isinstance(op, Add | Scale) and space):
-            taken = [_Taker(user, node, channels)]
+            taken = [_Taker(dense, user, channels, span) for dense in behind]
+        elif isinstance(op, Dense) or (isinstance(op, Conv2d) and (span is None or op.groups == 1)):
+            taken = one
         else:
-            return []
+            taken = one if isinstance(op, Add | Scale) and span is None and space else []
         if not taken:
             return []
         found += taken
     return found
 
 
-def _keeps_channels(op: Op) -> bool:
-    return isinstance(op, Pool | Pad) or (isinstance(op, Slice) and (op.starts[0], op.steps[0]) == (0, 1))
+def _span_in(network: Network, concat: int, tensor: int, span: Span | None) -> Span:
+    """Where in a concatenation the channels of one of its operands lie, or the ``span`` of them."""
+    operands = network.operands(concat)
+    before = sum(network.type(n).shape[0] for n in operands[: operands.index(tensor)])
+    start, channels = span or (0, network.type(tensor).shape[0])
+    return before + start, channels
+
+
+def _keeps_channels(op: Op, span: Span | None) -> bool:
+    """Whether the groups of a span of channels, or of all, come out of an op as they went in."""
+    if isinstance(op, Slice):
+        return span is None and (op.starts[0], op.steps[0]) == (0, 1)
+    return isinstance(op, Pool) or (
+        isinstance(op, Pad) and (span is None or op.before[0] == op.after[0] == 0)
+    )
 
 
 def _summands(network: Network, node: int) -> tuple[int, ...]:
@@ -150,21 +178,9 @@ def _summands(network: Network, node: int) -> tuple[int, ...]:
 
 
 def _has_rows(network: Network, node: int) -> bool:
-    """Whether the current of an activation can be had several times; weights may not follow weights."""
-
-    def repeatable(n: int) -> bool:
-        op = network.op(n)
-        if isinstance(op, Conv2d | Dense | Add):
-            return True
-        spikes = network.operands(n)[0] if isinstance(op, Scale) else n
-        way = network.upstream(spikes, lambda m: not isinstance(network.op(m), ADDRESS_OPS))
-        return not any(isinstance(network.op(m), Weighted | Add) for m in way)
-
+    """Whether the current of an activation can be had several times."""
     (source,) = network.operands(node)
-    terms = _summands(network, source)
-    return all(map(repeatable, terms)) and (
-        len(network.type(source).shape) == 3 or isinstance(network.op(source), Dense)
-    )
+    return len(network.type(source).shape) == 3 or isinstance(network.op(source), Dense)
 
 
 def _widen(network: Network, node: int, takers: list[_Taker], members: int) -> None:
@@ -213,18 +229,18 @@ def _repeated(network: Network, source: int, members: int) -> int:
 
 
 def _pass_on(network: Network, node: int, members: int) -> None:
-    """Let the ops that keep channels apart do so with as many more."""
+    """Let the ops that keep channels apart do so with more of them."""
     for user in network.users(node):
         op = network.op(user)
         if isinstance(op, Reshape):
-            network.set(user, op.replace(shape=(op.shape[0] * members,)))
+            network.set(user, op.replace(shape=(network.type(node).size,)))
             continue
         if isinstance(op, Pad):
             before, after = ((ends[0] * members, *ends[1:]) for ends in (op.before, op.after))
             network.set(user, op.replace(before=before, after=after))
         elif isinstance(op, Slice):
             network.set(user, op.replace(stops=(op.stops[0] * members, *op.stops[1:])))
-        if _keeps_channels(op):
+        if isinstance(op, Concat | Pool | Pad | Slice):
             _pass_on(network, user, members)
 
 
@@ -243,7 +259,10 @@ def _take(network: Network, taker: _Taker, members: int) -> None:
         weight = op.weight.array
         # the elements of a flattened channel stay together
         blocks = weight.reshape(len(weight), taker.channels, -1) if isinstance(op, Dense) else weight
-        wide = np.repeat(blocks / members, members, axis=1)
+        start, channels = taker.span or (0, taker.channels)
+        sizes = np.ones(blocks.shape[1], np.int64)
+        sizes[start : start + channels] = members
+        wide = np.repeat(blocks / sizes.reshape(-1, *(1,) * (blocks.ndim - 2)), sizes, axis=1)
         network.set(taker.node, op.replace(weight=Constant(wide.reshape(len(weight), -1, *weight.shape[2:]))))
 
 

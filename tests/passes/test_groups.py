@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pass_tools import ANN_PASSES, context, relative_difference, run
+from pass_tools import ANN_PASSES, context, relative_difference, run, run_if_spiking
 from random_networks import ann_networks, samples
 
 import snnc
@@ -117,15 +117,29 @@ def test_by_hermites_identity_groups_say_in_t_steps_what_one_neuron_says_in_r_t(
     assert np.array_equal(answers[0], answers[2])
 
 
-def test_what_cannot_take_groups_keeps_its_activation_and_a_note_says_so():
+def joined(then: Op) -> Network:
+    """Two activations that are concatenated, the first of them also taken alone."""
     network = Network("joined")
     x = network.add(Input(name="x", shape=(2, 4, 4)))
     first = network.add(Relu(origin=("first",)), network.add(Conv2d(weight=weights(2, 2, 1, 1)), x))
     second = network.add(Relu(origin=("second",)), network.add(Conv2d(weight=weights(2, 2, 1, 1)), first))
-    both = network.add(Concat(axis=0), first, second)
-    third = network.add(Relu(origin=("third",)), network.add(Conv2d(weight=weights(3, 4, 1, 1)), both))
-    flat = network.add(Reshape(shape=(48,)), third)
-    network.add(Output(name="y"), network.add(Dense(weight=weights(2, 48)), flat))
+    pooled = network.add(MaxPool(kernel=(2, 2)), network.add(Concat(axis=0), first, second))
+    third = network.add(Relu(origin=("third",)), network.add(then, pooled))
+    all_three = network.add(Concat(axis=0), pooled, third)
+    flat = network.add(Reshape(shape=(network.type(all_three).size,)), all_three)
+    network.add(Output(name="y"), network.add(Dense(weight=weights(2, network.type(flat).size)), flat))
+    return network
+
+
+def test_groups_are_told_apart_behind_concatenations():
+    network = joined(Conv2d(weight=weights(3, 4, 3, 3), pads=(1,) * 4))
+    after = GroupNeurons(3).apply(network, context())
+    assert sizes(after) == [3, 3, 3]
+    assert relative_difference(network, after, samples(network, 3)) < 1e-12
+
+
+def test_what_cannot_take_groups_keeps_its_activation_and_a_note_says_so():
+    network = joined(Conv2d(weight=weights(4, 2, 1, 1), groups=2))
     given = context()
     after = GroupNeurons(3).apply(network, given)
     assert sizes(after) == [1, 1, 3]
@@ -188,6 +202,16 @@ def test_groups_compile_and_both_simulators_agree(digits, preset):
     assert np.array_equal(fast.outputs["logits"], reference.outputs["logits"])
     neurons = [sum(m.network.type(n).size for n in m.network.of(IfNeuron)) for m in (made, single)]
     assert neurons[0] == 2 * neurons[1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(ann_networks(), st.sampled_from(("layerwise-groups", "low-latency-groups")))
+def test_random_networks_of_groups_are_proved_and_simulated_alike(ann, preset):
+    x = samples(ann, 4)
+    pipeline = PRESETS[preset].replace("spikify{", "spikify{T=4,").replace("quantize{", "quantize{bits=8,")
+    network = run_if_spiking(ann, pipeline, context(x))
+    fast, reference = (engine.simulate(network, x) for engine in (FastEngine(), ReferenceEngine()))
+    assert all(np.array_equal(fast.outputs[name], y) for name, y in reference.outputs.items())
 
 
 @pytest.mark.parametrize("options", ["members=1", "members=17", "layers=-1"])

@@ -20,7 +20,7 @@ Signed populations of linear edges are no groups.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -49,12 +49,16 @@ from snnc.ir.ops import (
     merge_origins,
 )
 from snnc.passes.base import Pass, Promise
+from snnc.passes.form_projections import MOST_PROJECTIONS
 
 MOST_MEMBERS = 16
 """Where groups follow groups, there are members² weights for one."""
 
 MOST_WEIGHTS = 1 << 27
 """As many as a model may have."""
+
+MOST_TENSORS = 1 << 10
+"""An activation that passes through more of them before weights take it keeps one neuron."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +88,14 @@ class GroupNeurons(Pass):
         """The wider network, with a note about activations that keep one neuron each."""
         self.require_level(network)
         result = network.copy()
+        room = _Room.in_(result, self.members)
         alone: list[Op] = []
         for node, layer in _layers(network).items():
             if self.layers and layer > self.layers:
                 continue
             takers = _takers(result, node)
             if takers and _has_rows(result, node):
+                room.take(result, [*_summands(result, *result.operands(node)), *(t.node for t in takers)])
                 _widen(result, node, takers, self.members)
             else:
                 alone.append(result.op(node))
@@ -112,6 +118,37 @@ def _layers(network: Network) -> dict[int, int]:
     return {node: depth[node] for node in network.of(Relu, Clip)}
 
 
+@dataclasses.dataclass
+class _Room:
+    """How many ``weights`` and ``copies`` of ops there are, and may still be."""
+
+    members: int
+    weights: int
+    copies: int = 0
+
+    @classmethod
+    def in_(cls, network: Network, members: int) -> _Room:
+        """That of a network none of whose activations is a group yet."""
+        return cls(members, sum(_weights(network.op(n)) for n in network.of(Weighted)))
+
+    def take(self, network: Network, around: Sequence[int]) -> None:
+        """Raise CompileError if there is none for what a group makes of the ops ``around`` it."""
+        self.copies += len(around)
+        self.weights += (self.members - 1) * sum(_weights(network.op(n)) for n in around)
+        if self.weights > MOST_WEIGHTS or self.copies > MOST_PROJECTIONS:
+            raise CompileError.of(
+                "SNNC0104",
+                f"groups of {self.members} neurons take more than {MOST_WEIGHTS} weights "
+                f"or {MOST_PROJECTIONS} projections",
+                where=merge_origins(*map(network.op, around)),
+                remedy="use fewer members, or give them to the first layers alone",
+            )
+
+
+def _weights(op: Op) -> int:
+    return op.weight.size if isinstance(op, Weighted) else 0
+
+
 Span = tuple[int, int]
 """The first of an activation's channels in a tensor, and their number."""
 
@@ -129,30 +166,40 @@ class _Taker:
     span: Span | None
 
 
-def _takers(network: Network, tensor: int, span: Span | None = None) -> list[_Taker]:
-    """What takes a tensor that the activation is, or is part of, through ops that keep channels apart.
+def _takers(network: Network, activation: int) -> list[_Taker]:
+    """What takes an activation, through ops that keep channels apart.
 
-    Nothing if some of what takes it cannot take groups.
+    Nothing if some of it cannot take groups.
     """
-    found = []
-    channels, *space = network.type(tensor).shape
-    for user in network.users(tensor):
-        op, behind = network.op(user), network.users(user)
-        one = [_Taker(user, tensor, channels, span)]
-        if isinstance(op, Concat) and op.axis == 0 and network.operands(user).count(tensor) == 1:
-            taken = _takers(network, user, _span_in(network, user, tensor, span))
-        elif _keeps_channels(op, span):
-            taken = _takers(network, user, span)
-        elif isinstance(op, Reshape) and all(isinstance(network.op(u), Dense) for u in behind):
-            taken = [_Taker(dense, user, channels, span) for dense in behind]
-        elif isinstance(op, Dense) or (isinstance(op, Conv2d) and (span is None or op.groups == 1)):
-            taken = one
-        else:
-            taken = one if isinstance(op, Add | Scale) and span is None and space else []
-        if not taken:
+    found: list[_Taker] = []
+    joined: set[int] = set()
+    pending: list[tuple[int, Span | None]] = [(activation, None)]
+    for tensor, span in pending:
+        channels, *space = network.type(tensor).shape
+        for user in network.users(tensor):
+            op, behind = network.op(user), network.users(user)
+            once = user not in joined and network.operands(user).count(tensor) == 1
+            if isinstance(op, Concat) and op.axis == 0 and once:
+                joined.add(user)
+                pending.append((user, _span_in(network, user, tensor, span)))
+            elif _keeps_channels(op, span):
+                pending.append((user, span))
+            elif isinstance(op, Reshape) and all(isinstance(network.op(u), Dense) for u in behind):
+                found += [_Taker(dense, user, channels, span) for dense in behind]
+            elif _takes(op, span, flat=not space):
+                found.append(_Taker(user, tensor, channels, span))
+            else:
+                return []
+        if len(pending) > MOST_TENSORS or not network.users(tensor):
             return []
-        found += taken
     return found
+
+
+def _takes(op: Op, span: Span | None, *, flat: bool) -> bool:
+    """Whether an op can take the means of the groups of a span of channels, or of all."""
+    if isinstance(op, Conv2d):
+        return span is None or op.groups == 1
+    return isinstance(op, Dense) or (isinstance(op, Add | Scale) and span is None and not flat)
 
 
 def _span_in(network: Network, concat: int, tensor: int, span: Span | None) -> Span:
@@ -187,26 +234,10 @@ def _widen(network: Network, node: int, takers: list[_Taker], members: int) -> N
     op = network.op(node)
     assert isinstance(op, Relu | Clip)
     (source,) = network.operands(node)
-    _require_room(network, [*_summands(network, source), *(taker.node for taker in takers)], members)
     network.set(node, op.replace(members=op.members * members), [_repeated(network, source, members)])
     _pass_on(network, node, members)
     for taker in takers:
         _take(network, taker, members)
-
-
-def _require_room(network: Network, around: Sequence[int], members: int) -> None:
-    """Raise CompileError if with so many times the weights of ``around`` the network would have too many."""
-
-    def weights(nodes: Iterable[int]) -> int:
-        return sum(op.weight.size for n in nodes if isinstance(op := network.op(n), Weighted))
-
-    if weights(network.nodes) + (members - 1) * weights(around) > MOST_WEIGHTS:
-        raise CompileError.of(
-            "SNNC0104",
-            f"groups of {members} neurons take more than {MOST_WEIGHTS} weights",
-            where=merge_origins(*map(network.op, around)),
-            remedy="use fewer members, or give them to the first layers alone",
-        )
 
 
 def _repeated(network: Network, source: int, members: int) -> int:
@@ -228,20 +259,21 @@ def _repeated(network: Network, source: int, members: int) -> int:
     return wide[source]
 
 
-def _pass_on(network: Network, node: int, members: int) -> None:
+def _pass_on(network: Network, activation: int, members: int) -> None:
     """Let the ops that keep channels apart do so with more of them."""
-    for user in network.users(node):
-        op = network.op(user)
-        if isinstance(op, Reshape):
-            network.set(user, op.replace(shape=(network.type(node).size,)))
-            continue
-        if isinstance(op, Pad):
-            before, after = ((ends[0] * members, *ends[1:]) for ends in (op.before, op.after))
-            network.set(user, op.replace(before=before, after=after))
-        elif isinstance(op, Slice):
-            network.set(user, op.replace(stops=(op.stops[0] * members, *op.stops[1:])))
-        if isinstance(op, Concat | Pool | Pad | Slice):
-            _pass_on(network, user, members)
+    pending = [activation]
+    for tensor in pending:
+        for user in network.users(tensor):
+            op = network.op(user)
+            if isinstance(op, Reshape):
+                network.set(user, op.replace(shape=(network.type(tensor).size,)))
+            elif isinstance(op, Pad):
+                before, after = ((ends[0] * members, *ends[1:]) for ends in (op.before, op.after))
+                network.set(user, op.replace(before=before, after=after))
+            elif isinstance(op, Slice):
+                network.set(user, op.replace(stops=(op.stops[0] * members, *op.stops[1:])))
+            if isinstance(op, Concat | Pool | Pad | Slice):
+                pending.append(user)
 
 
 def _take(network: Network, taker: _Taker, members: int) -> None:

@@ -33,6 +33,7 @@ from snnc.ir.ops import (
     Reshape,
     Scale,
     Slice,
+    SumPool,
 )
 from snnc.passes import PRESETS
 from snnc.passes.calibrate_bias import CalibrateBias
@@ -136,6 +137,29 @@ def test_groups_are_told_apart_behind_concatenations():
     after = GroupNeurons(3).apply(network, context())
     assert sizes(after) == [3, 3, 3]
     assert relative_difference(network, after, samples(network, 3)) < 1e-12
+
+
+def test_an_activation_that_meets_itself_in_a_concatenation_keeps_one_neuron():
+    network = Network("twice")
+    x = network.add(Input(name="x", shape=(2, 4, 4)))
+    first = network.add(Relu(), network.add(Conv2d(weight=weights(2, 2, 1, 1)), x))
+    ways = [network.add(SumPool(kernel=(k, k), pads=(0, 0, k - 1, k - 1)), first) for k in (1, 2)]
+    conv = network.add(Conv2d(weight=weights(3, 4, 1, 1)), network.add(Concat(axis=0), *ways))
+    network.add(Output(name="y"), conv)
+    assert sizes(GroupNeurons(2).apply(network, context())) == [1]
+
+
+def test_long_ways_and_deep_networks_take_no_stack_and_linear_time():
+    """Each a chain that recursion would not survive."""
+    for count, members in ((1000, 2), (1100, 1)):
+        pools = [SumPool(kernel=(1, 1)) for _ in range(count)]
+        network = chain(
+            Conv2d(weight=weights(2, 2, 1, 1)), Relu(), *pools, Conv2d(weight=weights(1, 2, 1, 1))
+        )
+        assert sizes(GroupNeurons(2).apply(network, context())) == [members]
+    layers = [op for _ in range(1500) for op in (Conv2d(weight=weights(1, 1, 1, 1)), Relu())]
+    network = chain(*layers, Conv2d(weight=weights(1, 1, 1, 1)), shape=(1, 1, 1))
+    assert set(sizes(GroupNeurons(2).apply(network, context()))) == {2}
 
 
 def test_what_cannot_take_groups_keeps_its_activation_and_a_note_says_so():

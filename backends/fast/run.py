@@ -184,19 +184,17 @@ class Run:
         flow, operands, still = self._prepared(node)
         rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
         lead, row = (self.samples, steps), (flow.grid.height, flow.row)
-        still = still.astype(rule.start.dtype)
         spikes = self._room((*lead, *row))
-        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
+        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), rule.start.dtype)
         counts = np.zeros((self.samples, *row), np.int32)
-        v = rule.rest(flow.grid.height)
+        v, drift = rule.start, rule.bias
         for n, window in self._blocks(flow):
             assert isinstance(window, slice)
             if window.start == 0:
-                v = rule.rest(flow.grid.height)
+                v, drift = rule.rest(flow.grid.height), rule.drift(still[n if len(still) > 1 else 0])
             z = flow.fill([x[n, window] for x in operands], self.workspace)
-            steady = still[n if len(still) > 1 else 0]
             out = spikes[n, window], kept[n, window]
-            rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
+            rule.advance(z, flow.frame, drift, window.start, (v, counts[n]), out)
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
         if self.record:
             self.trace.membranes[node] = channel_first(flow.membranes(kept), shape, 2)

@@ -35,7 +35,7 @@ def additions() -> float:
     rows = np.random.default_rng(0).integers(0, depth, groups * events).astype(np.uint16)
     first, zeros = np.arange(groups + 1) * events, np.zeros(groups, np.int64)
     kernel, targets, bounds = kernels.scatter(lanes, 1), np.zeros(1, np.int64), np.array([0, 1])
-    run = lambda: kernel(groups, rows, first, zeros, zeros, z, weights, targets, bounds, depth)  # noqa: E731
+    run = lambda: kernel(groups, rows, first, zeros, z, weights, targets, bounds, depth)  # noqa: E731
     return groups * events * lanes / least(run)
 
 

@@ -29,8 +29,11 @@ from snnc.spec import to_text
 Observer = Callable[[int, Pass | None, Network], None]
 """Called with 0 and None for the network as given, then with 1, 2, … after each pass has been proved."""
 
-PROOFS_AHEAD = 2
-"""So many passes may wait for their proofs, each of which keeps a network in memory."""
+PROOFS_AHEAD = 4
+"""So many passes may wait for their proofs, each of which keeps a network in memory.
+
+So many as come before ``spikify``: statistics need not wait for what is proved of them.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

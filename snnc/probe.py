@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from snnc import synthetic
-from snnc.backends.reference.batches import peak_bytes
 from snnc.backends.reference.evaluate import evaluate
 from snnc.calibrate import CompileContext
 from snnc.diagnostics import CompileError
 from snnc.ir.constants import Constant
 from snnc.ir.network import Network
 from snnc.ir.ops import Clip, Conv2d, IfNeuron, MaxGate, Output, Relu
-from snnc.prove import TRACE_BYTES
+from snnc.prove import step_bytes
 
 
 def probe_inputs(network: Network, context: CompileContext, samples: int) -> Mapping[str, Any]:
@@ -30,16 +29,15 @@ def refuse_too_large(network: Network, samples: int, memory: int) -> None:
     """Raise CompileError (SNNC0104) if the weights and a probe of one step take more than ``memory``.
 
     That is three generations of float64 weights beside the model itself, the windows of the largest
-    convolution, and for every sample two networks' activations and spikes.
+    convolution, one sample's activations, and for every sample of the probe a step of an open loop.
     """
     weights = sum(
         c.size for n in network.nodes for c in vars(network.op(n)).values() if isinstance(c, Constant)
     )
     neurons = sum(network.type(n).size for n in network.of(Relu, Clip, IfNeuron, MaxGate))
-    live = peak_bytes(network, lambda node: 8 * network.type(node).size)
     columns = max((_columns(network, n) for n in network.of(Conv2d)), default=0)
     values = sum(network.type(n).size for n in network.nodes if not isinstance(network.op(n), Output))
-    need = 32 * weights + columns + 8 * values + samples * (2 * live + 2 * TRACE_BYTES * neurons)
+    need = 32 * weights + columns + 8 * values + samples * step_bytes(network)
     if need > memory:
         raise CompileError.of(
             "SNNC0104",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from snnc.backends.base import Trace, decode
 from snnc.backends.fast.engine import FastEngine
+from snnc.backends.reference.batches import peak_bytes
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.backends.reference.evaluate import evaluate
 from snnc.backends.reference.fire import fire, integrate_then_fire
@@ -253,14 +254,20 @@ class Prover:
         self._answered[id(network), steps] = (network, answers)
 
     def _steps(self, network: Network) -> int:
-        """Under ``rate`` as many as two traces may take memory for; codes cost no more for more steps."""
+        """Under ``rate`` as many as an open loop may take memory for; codes cost no more for more steps."""
         if network.steps is None or network.schedule != "rate":
             return network.steps or 0
         samples = len(next(iter(self.inputs.values())))
-        neurons = sum(network.type(n).size for n in network.of(IfNeuron, MaxGate))
-        fit = self._memory // 2 // (2 * TRACE_BYTES * samples * max(neurons, 1))
+        fit = self._memory // 2 // (samples * step_bytes(network))
         quick = PROBE_MACS // (samples * max(_multiplications(network), 1))
         return max(1, min(network.steps, PROBE_STEPS, fit, max(quick, FEWEST_STEPS)))
+
+
+def step_bytes(network: Network) -> int:
+    """What an open loop takes per step of a sample: two networks' live activations, and of each one trace."""
+    live = peak_bytes(network, lambda node: 8 * network.type(node).size)
+    populations = network.of(Relu, Clip, IfNeuron, MaxGate)
+    return 2 * (live + TRACE_BYTES * max((network.type(n).size for n in populations), default=0))
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

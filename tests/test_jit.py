@@ -29,8 +29,7 @@ from snnc.backends.fast.kernels import add_diagonal, find_events, take_columns
 
 long = np.zeros(9, np.int64)
 x, rows = np.ones(8, np.int8), np.zeros(40, np.uint16)
-out = long.copy(), long.copy(), long.copy()
-groups = find_events(x, (1, 1, 8), np.ones(1, np.int8), long, long, 8, rows, *out)
+groups = find_events(x, (1, 1, 8), np.ones(1, np.int8), long, 8, rows, long.copy(), long.copy())
 z, bounds = np.zeros(8, np.int16), np.array([0, 1])
 add_diagonal(x, (1, 1, 8), np.full(8, 3, np.int16), long, long, 8, z, long, bounds)
 columns = np.zeros((1, 1, 1, 1, 8), np.uint8)

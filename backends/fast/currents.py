@@ -23,6 +23,14 @@ Array = npt.NDArray[Any]
 BLOCK_BYTES = 1 << 19
 """The currents of one block of steps: about half of a core's second-level cache."""
 
+SHARED_BLOCK_BYTES = 1 << 22
+"""The same where several threads run: after every kernel one may wait for the interpreter."""
+
+
+def block_bytes(threads: int) -> int:
+    """The currents of one block of steps in each of so many threads."""
+    return BLOCK_BYTES if threads == 1 else SHARED_BLOCK_BYTES
+
 
 class Currents:
     """What flows into a population: a drive for each part that has a time axis, and constant parts."""
@@ -64,10 +72,9 @@ class Currents:
     def _candidates(self, part: Part) -> Iterator[Drive]:
         return candidates(part, self.grid, self.dtype, self.unit)
 
-    @property
-    def block(self) -> int:
-        """How many entries are computed together."""
-        return max(1, BLOCK_BYTES // (self.grid.step * self.dtype.itemsize))
+    def entries(self, size: int) -> int:
+        """How many entries have currents of so many bytes; at least one."""
+        return max(1, size // (self.grid.step * self.dtype.itemsize))
 
     def constant(self, signals: Mapping[int, Array], samples: int) -> npt.NDArray[np.int64]:
         """What the constant parts add at every entry, [N, H, W·C], or [1, 1, W·C] of zeros."""
@@ -106,8 +113,9 @@ class Currents:
             if drive.chosen is None and len(x):
                 entries = x[0] if self.clock.delays else x[:, 0]
                 # the first steps are quieter than all others
-                middle = max(0, (len(entries) - self.block) // 2)
-                block = entries[middle : middle + self.block]
+                few = self.entries(BLOCK_BYTES)
+                middle = max(0, (len(entries) - few) // 2)
+                block = entries[middle : middle + few]
                 drive.settle(block, np.zeros(self.grid.size(len(block)), self.dtype), workspace)
 
     def fill(self, operands: list[Array], workspace: Workspace) -> Array:

@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from snnc import fixedpoint
 from snnc.backends.fast import sessions
-from snnc.backends.fast.kernels import LANES, add_diagonal, find_events, scatter, take_columns
+from snnc.backends.fast.kernels import (
+    KIND_BITS,
+    LANES,
+    add_diagonal,
+    find_events,
+    scatter,
+    take_columns,
+)
 from snnc.backends.fast.layout import Grid, Reach, Window, channel_first, channel_last
 from snnc.backends.fast.part import Part, largest
 from snnc.backends.fast.pool import narrow, sum_pool
@@ -97,6 +104,7 @@ class EventDrive:
         self._weights = self._arranged(weights, values, -(-longest // self._lanes), dtype)
         if part.pool is not None:
             self._reach = self._reach.through(part.pool, part.shape)
+        self._spots = self._reach.where << KIND_BITS | self._reach.kinds
 
     def _targets_together(self, dtype: np.dtype[Any]) -> int:
         """How many targets share the walk through a group's events: all, if registers hold their sums."""
@@ -126,17 +134,12 @@ class EventDrive:
         most = entries * sites + 1
         rows = workspace.take("rows", x.size * len(self._bits) + LANES, np.uint16)
         first = workspace.take("first", most, np.int64)
-        base = workspace.take("base", most, np.int64)
-        kind = workspace.take("kind", most, np.int64)
-        reach = self._reach
+        places = workspace.take("places", most, np.int64)
         # flat already: a kernel that reshapes takes a fifth of a second longer to come from the cache
         flat, shape = x.reshape(-1), (entries, sites, x.shape[3])
-        groups = find_events(
-            flat, shape, self._bits, reach.where, reach.kinds, self._step, rows, first, base, kind
-        )
-        self._scatter(
-            groups, rows, first, base, kind, z, self._weights, self._offsets, reach.bounds, self._depth
-        )
+        groups = find_events(flat, shape, self._bits, self._spots, self._step, rows, first, places)
+        bounds = self._reach.bounds
+        self._scatter(groups, rows, first, places, z, self._weights, self._offsets, bounds, self._depth)
 
 
 class DiagonalDrive:

@@ -82,7 +82,7 @@ class FastEngine:
         with self._preparing:
             # as it is now, for others: what they and this run choose for its weights is shared
             before = self._prepare(network).layers
-        plan, encoded = Plan(network.copy(), before), encode_inputs(network, inputs)
+        plan, encoded = Plan(network.copy(), before, self.threads), encode_inputs(network, inputs)
         samples = len(next(iter(encoded.values())))
         fair = -(-samples // self.threads)
         starts = range(0, samples, fair)
@@ -93,23 +93,23 @@ class FastEngine:
                     plan.replace(node, adjust(node, Arrived(node, runs, pool)))
                 list(pool.map(lambda run, node=node: run.advance(node), runs))
         with self._preparing:
-            self._prepared = _Prepared(plan.network, plan)
+            self._prepared = _Prepared(plan.network, plan, self.threads)
         return plan.network.copy()
 
     def _prepare(self, network: Network) -> _Prepared:
         if self._prepared is None or self._prepared.fingerprint != network.fingerprint():
             before = self._prepared
-            self._prepared = _Prepared(network, before.plan if before else None)
+            self._prepared = _Prepared(network, before.plan if before else None, self.threads)
         return self._prepared
 
 
 class _Prepared:
     """What is prepared for a network, each part when it is first needed: numba takes its time to load."""
 
-    def __init__(self, network: Network, plan: Plan | None) -> None:
+    def __init__(self, network: Network, plan: Plan | None, threads: int) -> None:
         """``plan`` is of this network, or of another whose layers it may share."""
         self.network, self.fingerprint = network.copy(), network.fingerprint()
-        self.plan = plan
+        self.plan, self._threads = plan, threads
         self._pullable = _pullable(network)
 
     def way(self, record: bool) -> OnePass | Plan | None:
@@ -128,7 +128,7 @@ class _Prepared:
         from snnc.backends.fast.run import Plan
 
         if self.plan is None or self.plan.network.fingerprint() != self.fingerprint:
-            self.plan = Plan(self.network, self.plan)
+            self.plan = Plan(self.network, self.plan, self._threads)
         return self.plan
 
     @functools.cached_property

@@ -68,27 +68,31 @@ class Rule:
         """The membranes of a sample before the first step, [H, W·C]."""
         return np.repeat(self.start, height // len(self.start), axis=0)
 
+    def drift(self, still: Array) -> Array:
+        """What each step brings, [1 or T, 1 or H, W·C]: the current ``still`` [1 or H, W·C], and the bias."""
+        return np.asarray(self.bias + still.astype(self.bias.dtype))
+
     def advance(
         self,
         z: Array,
         frame: Frame,
-        still: Array,
+        drift: Array,
         first: int,
         state: tuple[Array, Array],
         out: tuple[Array, Array],
     ) -> None:
-        """Run the steps from ``first`` on of one sample.
+        """Run the steps from ``first`` on of one sample, which has that :meth:`drift`.
 
         ``state`` are membranes and counts [H, W·C], both updated; ``out`` takes spikes [s, H, W·C] (int8)
-        and membranes [s or 0, H, W·C]. ``z`` and ``still`` as in :func:`snnc.backends.fast.kernels.fire`.
+        and membranes [s or 0, H, W·C]. ``z`` as in :func:`snnc.backends.fast.kernels.fire`.
         """
         v, counts = state
         spikes, kept = out
         window = slice(first, first + len(spikes))
-        bias = self.bias[window] if len(self.bias) > 1 else self.bias
+        drift = drift[window] if len(drift) > 1 else drift
         threshold = self.threshold[window] if len(self.threshold) > 1 else self.threshold
         kernel, unit, *flags = self._kernel
-        kernel(z, frame, unit, still, bias, threshold, v, spikes, counts, kept, *flags)
+        kernel(z, frame, unit, drift, threshold, v, spikes, counts, kept, *flags)
 
     @functools.cached_property
     def _kernel(self) -> tuple[Any, ...]:
@@ -124,7 +128,7 @@ def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) ->
     """
     height, width, channels = image(shape)
     rule, row = Rule.of(network, op, shape, largest, 0), width * channels
-    still, frame = np.zeros((1, row), rule.start.dtype), (0, height * row, row)
+    frame = (0, height * row, row)
 
     def count(z: Array) -> Array:
         samples, steps = z.shape[:2]
@@ -132,7 +136,7 @@ def spike_counter(network: Network, op: IfNeuron, shape: Shape, largest: int) ->
         spikes, kept = np.empty((steps, height, row), np.int8), np.empty((0, height, row), rule.start.dtype)
         currents = channel_last(z, shape).reshape(samples, -1)
         for current, counted in zip(currents, counts, strict=True):
-            rule.advance(current, frame, still, 0, (rule.rest(height), counted), (spikes, kept))
+            rule.advance(current, frame, rule.bias, 0, (rule.rest(height), counted), (spikes, kept))
         return channel_first(counts, shape)
 
     return count

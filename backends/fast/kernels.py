@@ -20,47 +20,50 @@ _INTEGERS: dict[int, Any] = {4: np.int32, 8: np.int64}
 LANES = 16
 """Channels that one instruction looks at when it searches for events."""
 
+KIND_BITS = 24
+"""Below the place where a site adds stands its kind, so that both are one number."""
+
 
 @compiled
 def find_events(
     flat: Any,
     shape: Any,
     bits: Any,
-    where: Any,
-    kinds: Any,
+    spots: Any,
     step: Any,
     rows: Any,
     first: Any,
-    base: Any,
-    kind: Any,
+    places: Any,
 ) -> Any:
     """The groups of events of one entry and site, in order; how many.
 
     The operand, ``flat``, is [B, S, C] by its ``shape``. An event is a set bit ``bits[p]`` of channel c: row
-    p·C + c of the weights. Group g has the rows ``rows[first[g]:first[g + 1]]``, adds at ``base[g]`` and
-    reaches the targets of ``kind[g]``; ``where`` and ``kinds`` are [S], and entries lie ``step`` apart.
-    ``rows`` needs 16 elements to spare.
+    p·C + c of the weights. Group g has the rows ``rows[first[g]:first[g + 1]]``, and ``places[g]`` is the one
+    of ``spots`` [S], a place and a kind, moved on by ``step`` for each entry. ``rows`` needs 16 elements to
+    spare.
     """
     entries, sites, channels = shape
     whole = channels - channels % LANES
-    end, group = np.int64(0), np.int64(0)
+    # a signed index that the compiler cannot bound is looked at for its sign, which takes as long as the rest
+    end, group = np.int64(0), np.uint64(0)
     for entry in range(entries):
+        moved = np.int64(entry * step) << KIND_BITS
         for site in range(sites):
             start = end
-            place = np.int64((entry * sites + site) * channels)
+            at = np.int64((entry * sites + site) * channels)
             for plane in range(len(bits)):
+                bit = bits[np.uint64(plane)]
                 for c in range(0, whole, LANES):
                     row = np.int64(plane * channels + c)
-                    end += append_events(rows, end, flat, np.int64(place + c), bits[plane], row, 16)
+                    end += append_events(rows, end, flat, np.int64(at + c), bit, row, 16)
                 for c in range(whole, channels):
-                    rows[end] = plane * channels + c
-                    end += np.int64((flat[place + c] & bits[plane]) != 0)
+                    rows[np.uint64(end)] = plane * channels + c
+                    end += np.int64((flat[np.uint64(at + c)] & bit) != 0)
             first[group] = start
-            base[group] = entry * step + where[site]
-            kind[group] = kinds[site]
-            group += np.int64(end > start)
+            places[group] = moved + spots[np.uint64(site)]
+            group += np.uint64(end > start)
     first[group] = end
-    return group
+    return np.int64(group)
 
 
 @functools.cache
@@ -71,15 +74,14 @@ def scatter(lanes: int, together: int) -> Kernel:
         groups: Any,
         rows: Any,
         first: Any,
-        base: Any,
-        kind: Any,
+        places: Any,
         z: Any,
         weights: Any,
         targets: Any,
         bounds: Any,
         depth: Any,
     ) -> None:
-        """z[base + target] += the weights of a group's events, for the targets of its kind.
+        """z[place + target] += the weights of a group's events, for the targets of its kind.
 
         ``weights`` is [chunks, targets / together, depth, together, lanes], flat: one chunk at a time, so
         that it stays in cache. ``bounds`` are multiples of ``together``.
@@ -88,9 +90,10 @@ def scatter(lanes: int, together: int) -> Kernel:
         chunks = len(weights) // (len(targets) * block)
         for chunk in range(chunks):
             for group in range(groups):
-                at = np.int64(base[group] + chunk * lanes)
+                at = np.int64((places[group] >> KIND_BITS) + chunk * lanes)
+                kind = places[group] & ((1 << KIND_BITS) - 1)
                 begin, end = first[group], first[group + 1]
-                for k in range(bounds[kind[group]], bounds[kind[group] + 1], together):
+                for k in range(bounds[kind], bounds[kind + 1], together):
                     w = np.int64((chunk * len(targets) + k) * block)
                     add_rows(z, at, targets, np.int64(k), weights, w, rows, begin, end, lanes, together)
 
@@ -167,8 +170,7 @@ def fire(size: int, plain: bool) -> Kernel:
         z: Any,
         frame: Any,
         unit: Any,
-        still: Any,
-        bias: Any,
+        drift: Any,
         threshold: Any,
         v: Any,
         spikes: Any,
@@ -182,22 +184,21 @@ def fire(size: int, plain: bool) -> Kernel:
     ) -> None:
         """Run the steps of ``spikes`` [s, R, n], row by row, so that a row's membranes stay in cache.
 
-        The current of a row is z[origin + t·step + y·pitch:][:n]·2^unit + still, ``frame`` being (origin,
-        step, pitch). ``still`` is [1 or R, n], ``bias`` and ``threshold`` are [1 or s, 1 or R, n], ``v`` and
-        ``counts`` [R, n]; ``kept`` [s or 0, R, n] takes the membranes.
+        A row takes in z[origin + t·step + y·pitch:][:n]·2^unit + drift; ``frame`` is (origin, step, pitch).
+        ``drift`` and ``threshold`` are [1 or s, 1 or R, n], ``v`` and ``counts`` [R, n]; ``kept``
+        [s or 0, R, n] takes the membranes.
         """
         steps, height, width = spikes.shape
         origin, step, pitch = frame
         for y in range(height):
-            vy, count, steady = v[y], counts[y], still[y % len(still)]
+            vy, count = v[y], counts[y]
             for t in range(steps):
                 start = origin + t * step + y * pitch
                 zt, out = z[start : start + width], spikes[t, y]
-                b = bias[t % len(bias), y % bias.shape[1]]
+                drifting = drift[t % len(drift), y % drift.shape[1]]
                 theta = threshold[t % len(threshold), y % threshold.shape[1]]
                 for i in range(width):
-                    z_in = integer(integer(integer(zt[i]) << unit) + steady[i])
-                    u = integer(integer(vy[i] + z_in) + b[i])
+                    u = integer(vy[i] + integer(integer(integer(zt[i]) << unit) + drifting[i]))
                     u = min(max(u, integer(-limit)), limit)
                     if plain:
                         s = integer(u >= theta[i])

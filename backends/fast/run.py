@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from snnc.backends.base import Trace
 from snnc.backends.fast import kernels
-from snnc.backends.fast.currents import Currents
+from snnc.backends.fast.currents import Currents, block_bytes
 from snnc.backends.fast.drive import Workspace
 from snnc.backends.fast.fire import Rule
 from snnc.backends.fast.glimpse import Glimpse
@@ -43,11 +43,13 @@ CACHE_BYTES = 1 << 22
 class Plan:
     """What is prepared for a network, whatever its inputs."""
 
-    def __init__(self, network: Network, other: Plan | None = None) -> None:
+    def __init__(self, network: Network, other: Plan | None = None, threads: int = 1) -> None:
         """Arranges weights and parameters; raises CompileError for what the schedule does not have.
 
-        What is the same in the plan of another network, often one before a pass, is shared with it.
+        What is the same in the plan of another network, often one before a pass, is shared with it. So many
+        ``threads`` will run it.
         """
+        self.block_bytes = block_bytes(threads)
         self.clock = Clock.of(network)
         self.timed = timed_nodes(network)
         real = network.level == "snn"
@@ -173,7 +175,7 @@ class Run:
 
     def _blocks(self, flow: Currents) -> Iterator[tuple[int | slice, int | slice]]:
         """Positions in [N, S] that are computed together: steps of a sample, or samples."""
-        size = flow.block
+        size = flow.entries(self.plan.block_bytes)
         if self.clock.delays:
             for n in range(self.samples):
                 yield from ((n, slice(t, t + size)) for t in range(0, self.clock.length, size))
@@ -184,19 +186,17 @@ class Run:
         flow, operands, still = self._prepared(node)
         rule, steps, shape = self.plan.rules[node], self.clock.length, self.network.type(node).shape
         lead, row = (self.samples, steps), (flow.grid.height, flow.row)
-        still = still.astype(rule.start.dtype)
         spikes = self._room((*lead, *row))
-        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), still.dtype)
+        kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), rule.start.dtype)
         counts = np.zeros((self.samples, *row), np.int32)
-        v = rule.rest(flow.grid.height)
+        v, drift = rule.start, rule.bias
         for n, window in self._blocks(flow):
             assert isinstance(window, slice)
             if window.start == 0:
-                v = rule.rest(flow.grid.height)
+                v, drift = rule.rest(flow.grid.height), rule.drift(still[n if len(still) > 1 else 0])
             z = flow.fill([x[n, window] for x in operands], self.workspace)
-            steady = still[n if len(still) > 1 else 0]
             out = spikes[n, window], kept[n, window]
-            rule.advance(z, flow.frame, steady, window.start, (v, counts[n]), out)
+            rule.advance(z, flow.frame, drift, window.start, (v, counts[n]), out)
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
         if self.record:
             self.trace.membranes[node] = channel_first(flow.membranes(kept), shape, 2)

@@ -107,6 +107,7 @@ def test_results_depend_neither_on_batches_nor_on_threads_nor_on_blocks(network)
     assert differences(ReferenceEngine(max_memory=1).simulate(network, inputs, record=True), expected) == []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_currents, "BLOCK_BYTES", 700)
+        patch.setattr(fast_currents, "SHARED_BLOCK_BYTES", 700)
         for engine in (FastEngine(threads=2), FastEngine(max_memory=1)):
             assert differences(engine.simulate(network, inputs, record=True), expected) == []
 

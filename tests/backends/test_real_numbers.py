@@ -146,6 +146,7 @@ def test_results_depend_neither_on_batches_nor_on_threads_nor_on_blocks(network)
     expected = FastEngine().simulate(network, inputs, record=rate)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_currents, "BLOCK_BYTES", 700)
+        patch.setattr(fast_currents, "SHARED_BLOCK_BYTES", 700)
         for engine in (FastEngine(threads=2), FastEngine(max_memory=1)):
             assert same(engine.simulate(network, inputs, record=rate), expected)
 

@@ -43,6 +43,31 @@ class Trace:
         return self.counts | self.events
 
 
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a network did on N samples: ``inputs[name]`` is [N, …] in the user's layout."""
+
+    inputs: Mapping[str, Array]
+    trace: Trace
+
+    def first(self, count: int) -> Ran:
+        """The same of the first so many samples."""
+        kept = {
+            field.name: {key: x[:count] for key, x in getattr(self.trace, field.name).items()}
+            for field in dataclasses.fields(Trace)
+        }
+        return Ran({name: x[:count] for name, x in self.inputs.items()}, Trace(**kept))
+
+    def renumbered(self, nodes: Mapping[int, int]) -> Ran:
+        """The same of a network that has these nodes, by their old numbers."""
+        kept = {
+            field.name: {nodes[node]: x for node, x in getattr(self.trace, field.name).items()}
+            for field in dataclasses.fields(Trace)
+            if field.name != "outputs"
+        }
+        return Ran(self.inputs, Trace(self.trace.outputs, **kept))
+
+
 class Engine(Protocol):
     """A simulator of spiking networks, at the snn level in float64 and at the int level exactly."""
 

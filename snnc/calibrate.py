@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snnc import synthetic
+from snnc.backends.base import Ran
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.onnx import AnnRunner
 from snnc.diagnostics import CompileError, Diagnostics
@@ -17,7 +18,8 @@ from snnc.estimate import Gaussian, Largest, PerChannel, estimate
 from snnc.in_order import in_order
 from snnc.ir.context import Adjust, R
 from snnc.ir.network import Network
-from snnc.ir.ops import Input
+from snnc.ir.ops import IfNeuron, Input, MaxGate
+from snnc.ir.projections import neuron_updates
 from snnc.ir.statistics import Extremes, Histogram
 from snnc.tune import tune
 
@@ -26,6 +28,13 @@ Array = npt.NDArray[Any]
 LARGEST_BATCH = 16
 _IMAGE_BYTES = 128
 """What making a synthetic image takes for each element: its complex spectrum, there and back."""
+
+RUN_SAMPLES = 16
+"""How many calibration samples a compilation measures its layers on, at most."""
+
+_FEWEST = 4
+_NEURON_STEPS = 500_000_000
+"""So often, at most, neurons are updated for it, unless by the fewest samples."""
 
 
 class CompileContext:
@@ -57,6 +66,7 @@ class CompileContext:
         self.reduced: dict[tuple[str, str], dict[int, Any]] = {}
         self.imported: Network | None = None
         self._saved = saved
+        self._ran: tuple[str, Ran] | None = None
 
     @property
     def has_data(self) -> bool:
@@ -132,7 +142,31 @@ class CompileContext:
                 remedy="begin the pipeline with the ONNX model",
             )
         few = {name: np.asarray(x[:samples]) for name, x in self.calibration.items()}
-        return tune(network, self.imported, few, adjust, self.engine, positions)
+        result, ran = tune(network, self.imported, few, adjust, self.engine, positions)
+        self._ran = result.fingerprint(), ran
+        return result
+
+    def keep_run(self, old: Network, new: Network) -> None:
+        """Take ``new`` for one that does what ``old`` does, population by population in their order."""
+        if self._ran and self._ran[0] == old.fingerprint():
+            pairs = zip(old.of(Input, IfNeuron, MaxGate), new.of(Input, IfNeuron, MaxGate), strict=True)
+            self._ran = new.fingerprint(), self._ran[1].renumbered(dict(pairs))
+
+    def run(self, network: Network) -> Ran | None:
+        """What a spiking network does on a few calibration samples; None without data.
+
+        If it, or one of the same spikes, was tuned last, it has run already; else samples are spread over
+        the data.
+        """
+        if self.calibration is None:
+            return None
+        if self._ran and self._ran[0] == network.fingerprint():
+            return self._ran[1].first(RUN_SAMPLES)
+        total = len(next(iter(self.calibration.values())))
+        count = max(_FEWEST, min(RUN_SAMPLES, _NEURON_STEPS // neuron_updates(network)))
+        rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
+        few = {name: np.asarray(x[rows]) for name, x in self.calibration.items()}
+        return Ran(few, self.engine.simulate(network, few))
 
     def input_extremes(self, name: str) -> Extremes | None:
         """What the calibration data of an input span, or the range that it was declared to have."""

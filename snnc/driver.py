@@ -9,21 +9,19 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from snnc import artifact, data, files, spec
 from snnc.compiled import Array, CompiledNetwork, Normalisation, named_arrays
 from snnc.diagnostics import CompileError, Diagnostics, UsageError
 from snnc.emission import Emission, emit, network_costs, population_names
 from snnc.evaluation import processors
 from snnc.ir.network import Network
-from snnc.measure import Measurement, measure, samples_for
+from snnc.measure import Measurement, measure
 from snnc.version import IR_FORMAT, NETLIST_FORMAT, __version__
 
 if TYPE_CHECKING:
     import onnx
 
-    from snnc.backends.base import Activity, Backend
+    from snnc.backends.base import Activity, Backend, Ran
     from snnc.events import Events
     from snnc.frontend import Imported
     from snnc.passes.base import Pass
@@ -119,10 +117,10 @@ def compile_model(
                 "the pipeline leaves the network at the ann level: there is nothing to compile",
                 remedy="add spikify to the pipeline, or use snnc opt to see the IR",
             )
-        rows = _spread(samples, samples_for(result.network))
         anns = [ann for ann in (imported.network, result.ann) if ann.level == "ann"]
-        measured = measure(anns, result.network, rows, context.engine) if rows else None
-        emission = _emit(result.network, backends, _activity(result.network, rows, measured))
+        ran = context.run(result.network)
+        measured = measure(anns, result.network, ran) if ran else None
+        emission = _emit(result.network, backends, _activity(result.network, ran, measured))
     return CompiledNetwork(
         network=result.network,
         source=imported.content if request.keep_source and imported.proto else None,
@@ -309,22 +307,13 @@ def _preprocessing(normalisation: Normalisation | None) -> Any:
     return Preprocessing(normalisation.mean, normalisation.std, normalisation.scale)
 
 
-def _spread(samples: Mapping[str, Array] | None, count: int) -> dict[str, Array]:
-    """So many samples spread over the calibration data, to measure layers on; empty without data."""
-    if samples is None:
-        return {}
-    total = len(next(iter(samples.values())))
-    rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
-    return {name: np.asarray(x[rows]) for name, x in samples.items()}
-
-
-def _activity(network: Network, rows: Mapping[str, Array], measured: Measurement | None) -> Activity:
+def _activity(network: Network, ran: Ran | None, measured: Measurement | None) -> Activity:
     from snnc.backends.base import Activity
 
-    if measured is None:
+    if ran is None or measured is None:
         return Activity()
     names = population_names(network)
-    return Activity(rows, {names[node]: counts for node, counts in measured.counts.items()})
+    return Activity(ran.inputs, {names[node]: counts for node, counts in measured.counts.items()})
 
 
 def _emit(network: Network, backends: Sequence[Backend[Any]], activity: Activity) -> Emission:

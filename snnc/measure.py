@@ -10,22 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.base import Engine, Trace
+from snnc.backends.base import Ran, Trace
 from snnc.fixedpoint import align
 from snnc.ir.groups import group_means
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, MaxGate, Output, Readout
-from snnc.ir.projections import neuron_updates
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-
-SAMPLES = 16
-"""How many calibration samples a compilation measures its layers on, at most."""
-
-FEWEST = 4
-NEURON_STEPS = 500_000_000
-"""So often, at most, neurons are updated for it, unless by FEWEST samples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +32,8 @@ class Measurement:
     sqnr_db: Mapping[int, float | None]
 
 
-def measure(
-    anns: Sequence[Network], network: Network, inputs: Mapping[str, Array], engine: Engine
-) -> Measurement:
-    """Run the networks on ``inputs`` and compare every population with the ANN tensor it stands for.
+def measure(anns: Sequence[Network], network: Network, ran: Ran) -> Measurement:
+    """Compare what every population of a network that ``ran`` said with the ANN tensor it stands for.
 
     ``anns`` are the imported network and what the passes made of it at the ann level: a tensor that
     only the latter has, such as an activation in another layout, is looked up there. Without any, only
@@ -53,7 +43,7 @@ def measure(
     """
     from snnc.backends.onnx.runner import AnnRunner
 
-    trace = engine.simulate(network, inputs)
+    inputs, trace = ran.inputs, ran.trace
     ratios: dict[int, float | None] = dict.fromkeys(network.of(IfNeuron, MaxGate, Readout))
     compared: set[int] = set()
     for ann in anns:
@@ -66,11 +56,6 @@ def measure(
             ratios[node] = sqnr(float((a**2).sum()), error)
     counts = {node: c.mean(axis=0, dtype=np.float64) for node, c in trace.emitted().items()}
     return Measurement(len(next(iter(inputs.values()))), counts, ratios)
-
-
-def samples_for(network: Network) -> int:
-    """How many samples to measure a network on."""
-    return max(FEWEST, min(SAMPLES, NEURON_STEPS // neuron_updates(network)))
 
 
 def _stand_for(ann: Network, network: Network) -> dict[int, int]:

@@ -164,6 +164,8 @@ class _Manager:
             self._background.settle()
             self._context.diagnostics.take(said)
             raise
+        if step.guarantee() is Promise.SAME_SPIKES:
+            self._context.keep_run(network, result)
         # both have been walked: what they find out about themselves is there when two threads read them
         changed = result.fingerprint() != network.fingerprint()
 

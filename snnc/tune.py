@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from snnc.backends.base import Ran
 from snnc.backends.fast.engine import Arriving, FastEngine, sample_bytes, spike_counter
 from snnc.backends.onnx import AnnRunner
 from snnc.backends.reference.fire import integrate_then_fire, over_time, read_out, total_bias
@@ -53,9 +54,10 @@ def tune(
     adjust: Adjust,
     engine: FastEngine,
     positions: int | None = None,
-) -> Network:
+) -> tuple[Network, Ran]:
     """An int-level network with its populations and readouts adjusted on ``inputs``, in order.
 
+    What it then does on those of them that ran comes with it.
     ``inputs`` are in the user's layout. So many ``positions`` of each channel are looked at, or more; without
     a number enough for means per channel, and fewer samples run. A population that stands for no tensor of
     ``ann`` stays as it is.
@@ -88,7 +90,8 @@ def tune(
         return adjust(node, Drive(arrive, goal[:most], usual, lambda op: responder()(op), totals))
 
     with ThreadPoolExecutor(engine.threads) as pool:
-        return engine.adjusted(network, few, adjusted)
+        result, trace = engine.adjusted(network, few, adjusted)
+    return result, Ran(few, trace)
 
 
 def _most_samples(network: Network, patience: int) -> int:

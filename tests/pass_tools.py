@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import assume
 
+from snnc.backends.base import Trace
 from snnc.diagnostics import CompileError, Diagnostics
 from snnc.ir.network import Network
 from snnc.ir.ops import Input
@@ -63,3 +64,13 @@ def relative_difference(old: Network, new: Network, inputs: Arrays) -> float:
     a, b = outputs(old, inputs), outputs(new, inputs)
     assert a.keys() == b.keys()
     return max(float(np.abs(a[k] - b[k]).max() / max(float(np.abs(a[k]).max()), 1e-30)) for k in a)
+
+
+def differences(left: Trace, right: Trace) -> list[str]:
+    """The fields and keys at which two traces are not equal in every integer."""
+    found = []
+    for field in ("outputs", "counts", "events", "spikes", "membranes"):
+        one, other = getattr(left, field), getattr(right, field)
+        keys = sorted(one.keys() | other.keys(), key=str)
+        found += [f"{field}[{k}]" for k in keys if k not in one or not np.array_equal(one[k], other.get(k))]
+    return found

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pass_tools import ANN_PASSES, context, differences, run_if_spiking
+from random_networks import ann_networks, samples
 
 import snnc
 
@@ -35,3 +39,28 @@ def test_every_layer_has_an_sqnr_whatever_its_layout():
     layers = snnc.compile(proto, calibration=samples, T=64).report()["layers"]
     assert {layer["kind"] for layer in layers} == {"if_neuron", "readout"}
     assert all(layer["sqnr_db"] is not None and layer["sqnr_db"] > 5 for layer in layers)
+
+
+@settings(max_examples=15, deadline=None)
+@given(ann_networks(), st.sampled_from(("T=12", "T=12,schedule=layerwise", "T=4,schedule=phase")))
+def test_what_a_network_did_when_it_was_tuned_is_what_it_does(ann, spikify):
+    known = context(samples(ann, 20))
+    tuned = "form-projections,normalize-currents,inject-tre,quantize,calibrate-bias,legalize"
+    network = run_if_spiking(ann, f"{ANN_PASSES},spikify{{{spikify}}},{tuned}", known)
+    ran = known.run(network)
+    assert {name: x.tolist() for name, x in ran.inputs.items()} == {
+        name: x[:16].tolist() for name, x in known.calibration.items()
+    }
+    assert differences(ran.trace, known.engine.simulate(network, ran.inputs)) == []
+
+
+@settings(max_examples=10, deadline=None)
+@given(ann_networks(), st.sampled_from(("quantize", "quantize,calibrate-bias,legalize{acc_bits=20}")))
+def test_a_network_that_was_not_tuned_runs(ann, then):
+    known = context(samples(ann, 20))
+    begin = f"{ANN_PASSES},spikify{{T=12}},form-projections,normalize-currents,inject-tre"
+    network = run_if_spiking(ann, f"{begin},{then}", known)
+    ran = known.run(network)
+    assert differences(ran.trace, known.engine.simulate(network, ran.inputs)) == []
+    for name, x in ran.inputs.items():
+        assert np.array_equal(x[[0, -1]], known.calibration[name][[0, -1]])

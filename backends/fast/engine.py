@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from snnc.backends.base import Trace
 from snnc.backends.fast.part import timed_nodes
-from snnc.backends.reference.batches import in_batches
+from snnc.backends.reference.batches import in_batches, joined
 from snnc.backends.reference.drive import encode_inputs
 from snnc.backends.reference.engine import ReferenceEngine
 from snnc.ir.network import Network
@@ -70,10 +70,13 @@ class FastEngine:
         size = min(self.max_memory // self.threads // way.sample_bytes, way.batch)
         return in_batches(encoded, size, lambda x: way.run(x, record), self.threads)
 
-    def adjusted(self, network: Network, inputs: Mapping[str, Array], adjust: Adjust) -> Network:
+    def adjusted(
+        self, network: Network, inputs: Mapping[str, Array], adjust: Adjust
+    ) -> tuple[Network, Trace]:
         """The network with the ops that ``adjust`` chooses, each asked for when those before it have run.
 
-        All samples run at once, layer by layer: memory grows with them (:func:`sample_bytes`).
+        What it then does on ``inputs`` comes with it. All samples run at once, layer by layer: memory grows
+        with them (:func:`sample_bytes`).
         """
         assert _pullable(network), "only integer networks in projection form are adjusted"
         from snnc.backends.fast.arrived import Arrived
@@ -94,7 +97,7 @@ class FastEngine:
                 list(pool.map(lambda run, node=node: run.advance(node), runs))
         with self._preparing:
             self._prepared = _Prepared(plan.network, plan, self.threads)
-        return plan.network.copy()
+        return plan.network.copy(), joined((run.trace for run in runs), samples)
 
     def _prepare(self, network: Network) -> _Prepared:
         if self._prepared is None or self._prepared.fingerprint != network.fingerprint():

@@ -53,27 +53,27 @@ def in_batches(inputs: Mapping[int, Array], size: int, run: Callable[[Batch], Tr
     starts = range(0, max(1, samples), size)
     batches = ({node: x[start : start + size] for node, x in inputs.items()} for start in starts)
     if threads == 1:
-        return _join(map(run, batches), samples)
+        return joined(map(run, batches), samples)
     with ThreadPoolExecutor(threads) as pool:
-        return _join(pool.map(run, batches), samples)
+        return joined(pool.map(run, batches), samples)
 
 
-def _join(traces: Iterable[Trace], samples: int) -> Trace:
+def joined(traces: Iterable[Trace], samples: int) -> Trace:
     """One trace of all; a batch is let go as soon as it is copied."""
-    joined, start = Trace(), 0
+    result, start = Trace(), 0
     for trace in traces:
         count = _samples(trace)
         if count == samples:
             return trace
         for field in dataclasses.fields(Trace):
-            whole = getattr(joined, field.name)
+            whole = getattr(result, field.name)
             for key, part in getattr(trace, field.name).items():
                 if key not in whole:
                     whole[key] = np.empty((samples, *part.shape[1:]), part.dtype)
                 assert whole[key].dtype == part.dtype
                 whole[key][start : start + count] = part
         start += count
-    return joined
+    return result
 
 
 def _samples(trace: Trace) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_networks import Builder
 from onnx import helper, numpy_helper
+from pass_tools import differences
 from random_networks import ann_networks, samples, spiking_networks
 
 import snnc.backends.fast.byte_product as fast_bytes
@@ -17,7 +18,7 @@ import snnc.backends.fast.codes as fast_codes
 import snnc.backends.fast.currents as fast_currents
 import snnc.backends.fast.drive as fast_drive
 import snnc.backends.fast.terms as fast_terms
-from snnc.backends.base import Trace, decode
+from snnc.backends.base import decode
 from snnc.backends.fast.drive import FloatDrive
 from snnc.backends.fast.engine import FastEngine
 from snnc.backends.fast.onepass import OnePass
@@ -44,16 +45,6 @@ from snnc.ir.schedule import SCHEDULES
 from snnc.ir.verify import verify
 
 MANY = settings(max_examples=40, deadline=None)
-
-
-def differences(left: Trace, right: Trace) -> list[str]:
-    """The fields and keys at which two traces are not equal in every integer."""
-    found = []
-    for field in ("outputs", "counts", "events", "spikes", "membranes"):
-        one, other = getattr(left, field), getattr(right, field)
-        keys = sorted(one.keys() | other.keys(), key=str)
-        found += [f"{field}[{k}]" for k in keys if k not in one or not np.array_equal(one[k], other.get(k))]
-    return found
 
 
 def cut(op: IfNeuron | Readout, u: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_networks import Builder
-from pass_tools import ANN_PASSES, context, run, run_if_spiking
+from pass_tools import ANN_PASSES, context, differences, run, run_if_spiking
 from random_networks import ann_networks, samples
 
 import snnc
@@ -124,7 +124,10 @@ def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann,
         looked_at.append(node)
         return {}
 
-    assert FastEngine(threads=2).adjusted(network, known.calibration, check) == network
+    engine = FastEngine(threads=2)
+    after, trace = engine.adjusted(network, known.calibration, check)
+    assert after == network
+    assert differences(trace, engine.simulate(network, known.calibration)) == []
     assert looked_at == list(network.of(IfNeuron, Readout))
 
 

@@ -26,12 +26,12 @@ json_option = click.option("--json", "json_file", metavar="FILE|-", help="Write 
 def check(terminal: Terminal, /, model: str, json_file: str | None, **given: int) -> int:
     """Say node by node what of a model is supported; exit code 1 if something is not."""
     from snnc.backends.report.table import table
+    from snnc.check import support
     from snnc.frontend import Limits
-    from snnc.frontend import inspect as inspect_model
 
     diagnostics = Diagnostics()
     limits = Limits.within(given["max_memory"], given["max_nodes"], given["max_tensors"])
-    nodes = inspect_model(model, diagnostics, limits=limits)
+    nodes = support(model, diagnostics, limits)
     rows = [{"name": n.name, "op": n.op_type, "status": n.status, "reason": n.reason} for n in nodes]
     if json_file is not None:
         write_json(json_file, rows)

@@ -73,15 +73,17 @@ def load_source(content: bytes) -> ModelProto:
     return proto
 
 
-def inspect(model: Source, diagnostics: Diagnostics, *, limits: Limits = _DEFAULT) -> list[NodeSupport]:
-    """What becomes of each ONNX node, in the model's order.
+def inspect(
+    model: Source, diagnostics: Diagnostics, *, limits: Limits = _DEFAULT
+) -> tuple[list[NodeSupport], Network]:
+    """What becomes of each ONNX node, in the model's order, and the network that they make.
 
-    Problems of nodes, inputs and outputs are recorded in ``diagnostics`` and not raised. Raises as
-    :func:`load` does if there is no model to inspect.
+    Problems of nodes, inputs and outputs are recorded in ``diagnostics`` and not raised; the network is
+    complete only without any. Raises as :func:`load` does if there is no model to inspect.
     """
     importer, _ = _importer(model, diagnostics, limits)
-    importer.run()
-    return importer.rows
+    network = importer.run()
+    return importer.rows, network
 
 
 def spiking_level(model: Source) -> Level:

@@ -329,7 +329,7 @@ def test_a_trained_spiking_network_becomes_hardware(coding, tmp_path, monkeypatc
 
 
 def test_check_lists_the_nodes(tmp_path):
-    rows = inspect(small(tmp_path / "model.nir", **bad("lif", "tau", 0.02 * FIVE)), Diagnostics())
+    rows, _ = inspect(small(tmp_path / "model.nir", **bad("lif", "tau", 0.02 * FIVE)), Diagnostics())
     found = {row.name: row.status for row in rows}
     assert found["conv"] == "ok"
     assert found["lif"] == "refused"

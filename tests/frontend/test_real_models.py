@@ -8,8 +8,9 @@ import pytest
 from frontend.onnx_models import relative_error
 
 import snnc
+from snnc.check import support
 from snnc.diagnostics import Diagnostics
-from snnc.frontend import inspect, load
+from snnc.frontend import Limits, load
 from snnc.ir.ops import Input
 
 CASES = [
@@ -72,7 +73,7 @@ def test_models_without_data_compute_what_onnxruntime_computes(name, shared):
 @pytest.mark.slow
 def test_no_node_of_any_model_is_refused(shared):
     for path in sorted((shared / "models").glob("*.onnx")):
-        rows = inspect(path, Diagnostics())
+        rows = support(path, Diagnostics(), Limits())
         assert {row.status for row in rows} <= {"ok", "approximated"}, path.name
 
 

@@ -76,7 +76,7 @@ _HALF = "inject-tre{eta=0.5,as=potential}"
 _TAKE_BACK = "run-as{spikes=signed},inject-tre{eta=0.25,as=potential}"
 """A membrane that takes back below −θ/2 ends within [−θ/2, θ), and begins in the middle."""
 
-_SUMMED = "lambda=mse,fan_in=64"
+_SUMMED = "lambda=outputs,fan_in=64"
 """What is cut off weighs more than what is rounded where more activations are summed."""
 
 _BY_OUTPUTS = "schedule=layerwise,lambda=outputs"

@@ -69,6 +69,12 @@ CHANNEL_FLOOR = 1 / 32
 TRIED: tuple[Lambda, ...] = ("mse", "nmse", "percentile")
 """What ``lambda=outputs`` chooses from; the first where they are as good."""
 
+DOUBT = 10**-0.05
+"""Under ``rate`` the first unless another's error is less by such a factor, half a decibel.
+
+There spikes come early or late as well, of which a trial that only rounds knows nothing.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Spikify(Pass):
@@ -81,7 +87,7 @@ class Spikify(Pass):
     are summed, what λ cuts off adds up, but rounding errors partly cancel: with ``fan_in``, ``lambda=mse``
     and ``nmse`` weigh their squares by fan_in/K within ¼ and 4, else by 1. ``lambda=outputs`` is that of
     ``mse``, ``nmse`` and ``percentile`` with which the ANN's outputs change least if its activations have
-    so many levels.
+    so many levels; under ``rate`` ``mse`` unless another is better by half a decibel.
     """
 
     name: ClassVar[str] = "spikify"
@@ -210,8 +216,10 @@ class Spikify(Pass):
         """Of the λ of several criteria those with which the outputs are least wrong."""
         tried = [dataclasses.replace(self, lambda_=name)._measure(network, nodes, context) for name in TRIED]
         levels = {n: self._levels * group_size(network.op(n)) for n in nodes}
-        errors = [output_error(network, scales, levels, context) for scales in tried]
-        return tried[int(np.argmin(round_up(np.asarray(errors))))]
+        errors = round_up(np.asarray([output_error(network, scales, levels, context) for scales in tried]))
+        if self.schedule == "rate":
+            errors[0] *= DOUBT
+        return tried[int(np.argmin(errors))]
 
     def _reduce(self, histogram: Histogram, summed: int, members: int) -> Floats:
         if self.lambda_ == "max":

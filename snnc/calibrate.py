@@ -26,6 +26,9 @@ from snnc.tune import tune
 Array = npt.NDArray[Any]
 
 LARGEST_BATCH = 16
+WAITING_BYTES = 1 << 28
+"""The activations that wait to be counted take no more: there are many when the counting begins."""
+
 _IMAGE_BYTES = 128
 """What making a synthetic image takes for each element: its complex spectrum, there and back."""
 
@@ -97,11 +100,11 @@ class CompileContext:
         def values_of(start: int) -> dict[int, Array]:
             return runner.run({name: np.asarray(x[start : start + batch]) for name, x in data.items()})
 
+        # as many at work as threads, while another one's are counted
+        waiting = WAITING_BYTES // (4 * batch * sum(network.type(tap).size for tap in taps))
+        ahead = self.threads + max(1, waiting)
         with ThreadPoolExecutor(self.threads) as pool:
-            # as many at work as threads, while another one's are counted
-            results = in_order(
-                lambda start: pool.submit(values_of, start), range(0, samples, batch), self.threads + 1
-            )
+            results = in_order(lambda start: pool.submit(values_of, start), range(0, samples, batch), ahead)
             for found in results:
                 for tap, values in found.items():
                     _require_finite(network, tap, values)

@@ -29,10 +29,11 @@ from snnc.spec import to_text
 Observer = Callable[[int, Pass | None, Network], None]
 """Called with 0 and None for the network as given, then with 1, 2, … after each pass has been proved."""
 
-PROOFS_AHEAD = 4
-"""So many passes may wait for their proofs, each of which keeps a network in memory.
+PROOFS_AHEAD = 5
+"""So many proofs, and runs for them, may wait, each of which keeps a network in memory.
 
-So many as come before ``spikify``: statistics need not wait for what is proved of them.
+As many as there are between ``spikify`` and the end of calibration: neither statistics nor calibration need
+wait for what is proved before them.
 """
 
 
@@ -156,6 +157,9 @@ class _Manager:
     def run(self, step: Pass, network: Network) -> Network:
         """What a pass makes of a network."""
         before, said = tuple(self._before), HeldBack()
+        if step.guarantee() is Promise.APPROXIMATE and network.level == "int":
+            # while the pass is at work
+            self._background.give(lambda: self._prepare(step, network, before), Future.result)
         try:
             with self._saying(said):
                 result, seconds = _applied(step, network, self._context, before)
@@ -199,6 +203,11 @@ class _Manager:
         self._before.append(step.name)
         self._background.give(prove, take)
         return result
+
+    def _prepare(self, step: Pass, network: Network, before: Sequence[str]) -> None:
+        """Run what the proof of a pass will compare with."""
+        with _naming(step, before):
+            self._prover.prepare(network)
 
     @contextlib.contextmanager
     def _saying(self, said: Diagnostics) -> Iterator[None]:

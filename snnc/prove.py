@@ -82,6 +82,11 @@ class Prover:
         self._answered: dict[tuple[int, int], tuple[Network, dict[str, Floats]]] = {}
         self._outputs: tuple[Network, dict[str, Array]] | None = None
 
+    def prepare(self, old: Network) -> None:
+        """Run an integer network whole, as the proof of a pass that calibrates it will want it."""
+        assert old.steps is not None
+        self._answers(old, old.steps)
+
     def prove(self, promise: Promise, old: Network, new: Network) -> Proof:
         """Check ``promise`` of a pass that made ``new`` from ``old``."""
         if output_names(old) != output_names(new):

@@ -157,7 +157,8 @@ def _responder(
     network: Network, z: Ints, positions: Ints, pool: ThreadPoolExecutor
 ) -> Callable[[IfNeuron | Readout], Floats]:
     """What ops make of a current [N, S, C, 1, P]; see ``Drive``."""
-    largest = max(int(z.max(initial=0)), -int(z.min(initial=0)))
+    pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
+    largest = max(pool.map(lambda piece: max(int(piece.max()), -int(piece.min())), pieces))
 
     def respond(op: IfNeuron | Readout) -> Floats:
         op = _at(op, positions)
@@ -165,7 +166,6 @@ def _responder(
             membrane = read_out(op, z.astype(np.int64), network)[:, -1]
             return np.asarray(membrane[..., 0, :] * (op.unit / network.full_count))
         if network.schedule == "rate":
-            pieces = [z[start : start + _TOGETHER] for start in range(0, len(z), _TOGETHER)]
             count = spike_counter(network, op, z.shape[2:], largest)
             counts = np.concatenate(list(pool.map(count, pieces)))
         else:

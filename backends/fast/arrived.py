@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.fast.glimpse import Glimpse
 from snnc.backends.fast.run import Run
 
 Array = npt.NDArray[Any]
@@ -26,8 +25,7 @@ class Arrived:
 
     def currents(self, positions: Array) -> Array:
         """Z, integers [N, S, C, P]."""
-        glimpse = Glimpse(self.runs[0].plan.currents[self.node], positions)
-        parts = list(self.pool.map(lambda run: run.seen(self.node, glimpse), self.runs))
+        parts = list(self.pool.map(lambda run: run.seen(self.node, positions), self.runs))
         return np.concatenate(parts).swapaxes(2, 3)
 
     def totals(self, positions: Array) -> dict[int, Array]:

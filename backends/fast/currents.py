@@ -74,7 +74,12 @@ class Currents:
 
     def entries(self, size: int) -> int:
         """How many entries have currents of so many bytes; at least one."""
-        return max(1, size // (self.grid.step * self.dtype.itemsize))
+        return max(1, size // self.entry_bytes)
+
+    @property
+    def entry_bytes(self) -> int:
+        """What the currents of one entry take."""
+        return self.grid.step * self.dtype.itemsize
 
     def constant(self, signals: Mapping[int, Array], samples: int) -> npt.NDArray[np.int64]:
         """What the constant parts add at every entry, [N, H, W·C], or [1, 1, W·C] of zeros."""
@@ -118,13 +123,13 @@ class Currents:
                 block = entries[middle : middle + few]
                 drive.settle(block, np.zeros(self.grid.size(len(block)), self.dtype), workspace)
 
-    def fill(self, operands: list[Array], workspace: Workspace) -> Array:
+    def fill(self, operands: list[Array], workspace: Workspace, buffer: str = "z") -> Array:
         """The currents of entries [B, H, W, C] of every timed part, in a buffer laid out as ``frame``.
 
         Without timed parts it is one row of zeros that stands for all.
         """
         size = self.grid.size(len(operands[0])) if operands else self.row
-        z = workspace.take("z", size, self.dtype)
+        z = workspace.take(buffer, size, self.dtype)
         z[:] = 0
         for drive, x in zip(self.drives, operands, strict=True):
             drive.add(x, z, workspace)

@@ -47,8 +47,11 @@ class Rule:
 
         ``op`` is a population of that shape in ``network``, or what might stand in its place.
         """
-        steps = network.steps
+        steps, width = network.steps, image(shape)[1]
         assert steps is not None
+        if max(p.array.ndim for p in (op.bias, op.threshold, op.v_init)) < 3:
+            # all positions are alike, and one is looked at
+            shape = (*shape[:1], *(1 for _ in shape[1:]))
         bias, threshold = (over_time(p, shape, steps) for p in (op.bias, op.threshold))
         start = over_time(op.v_init, shape, 1)
         total = start + total_bias(op.bias, shape, network.full_count)
@@ -61,7 +64,9 @@ class Rule:
             before = int(np.abs(total).max())
         dtype = np.int32 if before + largest + int(threshold.max()) + 1 < _INT32_END else np.int64
         limit = fixedpoint.symmetric_limit(op.acc_bits) if op.saturates else int(np.iinfo(dtype).max)
-        bias, threshold, start, total = (_rows(a, shape, dtype) for a in (bias, threshold, start, total))
+        bias, threshold, start, total = (
+            _rows(a, shape, width, dtype) for a in (bias, threshold, start, total)
+        )
         return cls(op, unit, bias, threshold, start[0], total[0], limit)
 
     def rest(self, height: int) -> Array:
@@ -151,12 +156,9 @@ def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
     return most + threshold
 
 
-def _rows(value: Array, shape: Shape, dtype: type[np.signedinteger[Any]]) -> Array:
-    """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal."""
-    if len(shape) > 1 and value.strides[-2] == 0:
-        # one row stands for all
-        value = value[..., :1, :]
+def _rows(value: Array, shape: Shape, width: int, dtype: type[np.signedinteger[Any]]) -> Array:
+    """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal; one column stands for ``width``."""
     rows = channel_last(value, shape).astype(dtype)
-    rows = rows.reshape(*rows.shape[:2], -1)
+    rows = np.tile(rows.reshape(*rows.shape[:2], -1), width // rows.shape[2])
     # a view of the first row would keep them all
     return rows[:, :1].copy() if (rows == rows[:, :1]).all() else rows

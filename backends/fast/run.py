@@ -20,7 +20,6 @@ from snnc.backends.fast import kernels
 from snnc.backends.fast.currents import Currents, block_bytes
 from snnc.backends.fast.drive import Workspace
 from snnc.backends.fast.fire import Rule
-from snnc.backends.fast.glimpse import Glimpse
 from snnc.backends.fast.layout import channel_first, channel_last, image
 from snnc.backends.fast.part import parts_of, timed_nodes
 from snnc.backends.fast.pool import max_pool, narrow, sum_pool
@@ -38,6 +37,12 @@ Array = npt.NDArray[Any]
 
 CACHE_BYTES = 1 << 22
 """The spikes of a batch of samples: a core's share of a processor's last cache."""
+
+KEPT_BYTES = 1 << 28
+"""Currents that were seen are kept until the population runs, but no more than these."""
+
+Block = tuple[int | slice, int | slice]
+"""Positions in [N, S] that are computed together: steps of a sample, or samples."""
 
 
 class Plan:
@@ -119,6 +124,7 @@ class Run:
         self.signals: dict[int, Signal] = {}
         self.workspace = Workspace()
         self._rooms: list[Array] = []
+        self._kept: tuple[Currents | None, list[Array]] = None, []
 
     def run(self) -> Trace:
         """All layers."""
@@ -173,14 +179,20 @@ class Run:
         flow.settle(operands, self.workspace)
         return flow, operands, flow.constant(arrays, self.samples)
 
-    def _blocks(self, flow: Currents) -> Iterator[tuple[int | slice, int | slice]]:
-        """Positions in [N, S] that are computed together: steps of a sample, or samples."""
+    def _blocks(self, flow: Currents) -> Iterator[Block]:
         size = flow.entries(self.plan.block_bytes)
         if self.clock.delays:
             for n in range(self.samples):
                 yield from ((n, slice(t, t + size)) for t in range(0, self.clock.length, size))
         else:
             yield from ((slice(n, n + size), 0) for n in range(0, self.samples, size))
+
+    def _flowing(self, flow: Currents, operands: list[Array]) -> Iterator[tuple[Block, Array]]:
+        """The currents of block after block, in a buffer laid out as the ``frame`` of the flow."""
+        kept_of, kept = self._kept
+        for k, block in enumerate(self._blocks(flow)):
+            z = kept[k] if kept_of is flow else flow.fill([x[block] for x in operands], self.workspace)
+            yield block, z
 
     def _fire(self, node: int) -> None:
         flow, operands, still = self._prepared(node)
@@ -190,11 +202,10 @@ class Run:
         kept = np.empty((*lead, *row) if self.record else (self.samples, 0, *row), rule.start.dtype)
         counts = np.zeros((self.samples, *row), np.int32)
         v, drift = rule.start, rule.bias
-        for n, window in self._blocks(flow):
+        for (n, window), z in self._flowing(flow, operands):
             assert isinstance(window, slice)
             if window.start == 0:
                 v, drift = rule.rest(flow.grid.height), rule.drift(still[n if len(still) > 1 else 0])
-            z = flow.fill([x[n, window] for x in operands], self.workspace)
             out = spikes[n, window], kept[n, window]
             rule.advance(z, flow.frame, drift, window.start, (v, counts[n]), out)
         self._emit_spikes(node, channel_first(spikes, shape, 2), channel_first(counts, shape))
@@ -246,8 +257,7 @@ class Run:
         lead = (self.samples, flow.grid.height, flow.row)
         codes = np.empty(lead, narrow(self.clock.gain, negative=op.negative))
         v = np.empty(lead if self.record else (0, *lead[1:]), still.dtype)
-        for window, _ in self._blocks(flow):
-            z = flow.fill([x[window, 0] for x in operands], self.workspace)
+        for (window, _), z in self._flowing(flow, operands):
             steady = still[window] if len(still) > 1 else still
             rule.encode(z, flow.frame, steady, codes[window], v[window], self.clock.gain)
         self._emit_codes(node, op, channel_first(codes, shape))
@@ -267,7 +277,7 @@ class Run:
     def _whole_current(self, node: int) -> Array:
         """Z of all samples and entries of the time axis, [N, S, …]."""
         shape = self.network.type(node).shape
-        everywhere = Glimpse(self.plan.currents[node], np.arange(math.prod(shape[1:])))
+        everywhere = np.arange(math.prod(shape[1:]))
         return channel_first(self.seen(node, everywhere), shape, 2)
 
     def totals(self, node: int, positions: Array) -> dict[int, Array]:
@@ -283,18 +293,19 @@ class Run:
             found[weighted] = operands_at(part.op, total, positions)
         return found
 
-    def seen(self, node: int, glimpse: Glimpse) -> Array:
-        """Z of a population about to run, at the positions of ``glimpse``, [N, S, P, C]."""
-        whole, operands, still = self._prepared(node)
-        steady = np.broadcast_to(still, (len(still), whole.grid.height, whole.row))
-        steady = steady.reshape(len(still), 1, -1, glimpse.channels)[:, :, glimpse.positions]
-        seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), whole.kind)
+    def seen(self, node: int, positions: Array) -> Array:
+        """Z of a population about to run, at flat ``positions`` [P] of each channel, [N, S, P, C]."""
+        flow, operands, still = self._prepared(node)
+        height, width, channels = image(flow.shape)
+        steady = np.broadcast_to(still, (len(still), height, flow.row))
+        steady = steady.reshape(len(still), 1, -1, channels)[:, :, positions]
+        seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), flow.kind)
         seen[:] = steady
-        if operands:
-            flow = glimpse.flow
-            glimpse.settle(operands, self.workspace)
-            for index in self._blocks(flow):
-                block = glimpse.operands([x[index] for x in operands], self.workspace)
-                z = glimpse.interior(flow.fill(block, self.workspace), len(block[0]))
-                seen[index] += whole.whole(z)
+        keep, kept = self.samples * self.clock.length * flow.entry_bytes <= KEPT_BYTES, []
+        for k, block in enumerate(self._blocks(flow) if operands else ()):
+            entries = [x[block] for x in operands]
+            kept.append(flow.fill(entries, self.workspace, f"z {k}" if keep else "z"))
+            neurons = flow.grid.interior(kept[-1], len(entries[0]))
+            seen[block] += flow.whole(neurons[:, *np.divmod(positions, width)])
+        self._kept = (flow, kept) if keep and operands else (None, [])
         return seen

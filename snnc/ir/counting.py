@@ -32,11 +32,22 @@ def _largest_bits(values: Any, mask: Any, largest: Any) -> None:
 
 @compiled
 def count(values: Any, scale: Any, weights: Any, counts: Any) -> None:
-    """Add to ``counts`` [rows, bins] the ``weights`` [N] of |values|·scale of [N, rows, P] in each bin."""
+    """Add to ``counts`` [rows, bins] the ``weights`` [N] of |values|·scale of [N, rows, P] in each bin.
+
+    Weights are powers of two. Most values are 0, and each would wait for the one before to be counted.
+    """
     samples, rows, size = values.shape
-    last = np.int32(counts.shape[1] - 1)
+    last, places = np.int32(counts.shape[1] - 1), np.empty(size, np.int32)
     for n in range(samples):
         for k in range(rows):
             row, bins = values[n, k], counts[k]
             for j in range(size):
-                bins[min(np.int32(abs(row[j]) * scale), last)] += weights[n]
+                places[j] = min(np.int32(abs(row[j]) * scale), last)
+            above = np.int64(0)
+            for j in range(size):
+                place = places[j]
+                places[above] = place
+                above += np.int64(place > 0)
+            bins[0] += weights[n] * (size - above)
+            for j in range(above):
+                bins[places[j]] += weights[n]

@@ -14,14 +14,17 @@ from random_networks import ann_networks, samples
 
 import snnc
 from snnc import tune
+from snnc.backends.fast import run as run_by_layers
 from snnc.backends.fast.engine import FastEngine, spike_counter
 from snnc.backends.reference.fire import fire
 from snnc.diagnostics import CompileError
 from snnc.fixedpoint import align
+from snnc.ir.constants import Constant
 from snnc.ir.context import Drive
 from snnc.ir.network import Network
 from snnc.ir.ops import IfNeuron, Output, Readout, Weighted
 from snnc.ir.parser import parse
+from snnc.ir.projections import incoming
 from snnc.passes import CalibrateBias, CalibrateOffsets, CalibrateWeights, CorrectOverTime
 from snnc.passes.calibrate_offsets import counts_worth
 from snnc.passes.least_squares import ridge_solutions
@@ -105,7 +108,7 @@ def test_a_mean_error_of_one_sample_is_its_own():
 
 @SOME
 @given(ann_networks(), SCHEDULES, st.integers(1, 3))
-def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann, spikify, apart):
+def test_some_positions_show_what_the_whole_population_receives(ann, spikify, apart):
     network, known = quantized(ann, spikify)
     looked_at = []
 
@@ -129,6 +132,24 @@ def test_a_glimpse_of_some_neurons_shows_what_the_whole_population_receives(ann,
     assert after == network
     assert differences(trace, engine.simulate(network, known.calibration)) == []
     assert looked_at == list(network.of(IfNeuron, Readout))
+
+
+@SOME
+@given(ann_networks(), SCHEDULES, st.booleans(), st.booleans())
+def test_what_ran_after_a_look_is_the_network_that_came_of_it(ann, spikify, keeps, refits):
+    network, known = quantized(ann, spikify)
+
+    def look(node, arriving):
+        arriving.currents(np.arange(1))
+        ops = {weighted: network.op(weighted) for weighted in incoming(network, node) if refits}
+        return {weighted: op.replace(weight=Constant(-op.weight.array)) for weighted, op in ops.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not keeps:
+            patch.setattr(run_by_layers, "KEPT_BYTES", 0)
+        after, trace = FastEngine(threads=2).adjusted(network, known.calibration, look)
+    assert (after == network) is not refits
+    assert differences(trace, FastEngine().simulate(after, known.calibration)) == []
 
 
 @SOME

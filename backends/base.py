@@ -161,3 +161,8 @@ def decode(network: Network, trace: Trace) -> dict[str, npt.NDArray[np.float64]]
         shape = (1, answers) + (1,) * (membrane.ndim - 2)
         result[op.name] = membrane * readout.unit / steps.reshape(shape)
     return result
+
+
+def last_answers(network: Network, trace: Trace) -> dict[str, npt.NDArray[np.float64]]:
+    """What :func:`decode` has at the end of the run, [N, …] by output name."""
+    return {name: x[:, -1] for name, x in decode(network, trace).items()}

@@ -155,16 +155,22 @@ class CompileContext:
             pairs = zip(old.of(Input, IfNeuron, MaxGate), new.of(Input, IfNeuron, MaxGate), strict=True)
             self._ran = new.fingerprint(), self._ran[1].renumbered(dict(pairs))
 
+    def tuned_run(self, network: Network) -> Ran | None:
+        """What a network did when it, or one of the same spikes, was tuned, if that was last.
+
+        It ran on the first of the calibration samples.
+        """
+        return self._ran[1] if self._ran and self._ran[0] == network.fingerprint() else None
+
     def run(self, network: Network) -> Ran | None:
         """What a spiking network does on a few calibration samples; None without data.
 
-        If it, or one of the same spikes, was tuned last, it has run already; else samples are spread over
-        the data.
+        They are those it was tuned on, or else spread over the data.
         """
         if self.calibration is None:
             return None
-        if self._ran and self._ran[0] == network.fingerprint():
-            return self._ran[1].first(RUN_SAMPLES)
+        if tuned := self.tuned_run(network):
+            return tuned.first(RUN_SAMPLES)
         total = len(next(iter(self.calibration.values())))
         count = max(_FEWEST, min(RUN_SAMPLES, _NEURON_STEPS // neuron_updates(network)))
         rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))

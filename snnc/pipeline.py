@@ -172,11 +172,14 @@ class _Manager:
             self._context.keep_run(network, result)
         # both have been walked: what they find out about themselves is there when two threads read them
         changed = result.fingerprint() != network.fingerprint()
+        ran = self._context.tuned_run(result)
 
         def prove() -> tuple[Proof, Diagnostics, float]:
             started, losses = time.perf_counter(), HeldBack()
             proof = Proof(True, {"unchanged": True})
             if changed:
+                if ran:
+                    self._prover.learn(result, ran)
                 proof = _proved(step, network, result, self._prover, before)
                 _state_losses(step, network, result, proof, self._prover, losses)
             return proof, losses, time.perf_counter() - started

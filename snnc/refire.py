@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snnc.backends.base import Trace, decode
+from snnc.backends.base import Trace, last_answers
 from snnc.backends.reference.engine import open_loop, recorded
 from snnc.backends.reference.fire import decide, lower_threshold, total_bias
 from snnc.fixedpoint import Floats, align
@@ -83,7 +83,7 @@ class _Twins:
         """What the other network says at the end of its run."""
         for _, trace in self._run:
             self.trace = trace
-        return {name: x[:, -1] for name, x in decode(self._network, self.trace).items()}
+        return last_answers(self._network, self.trace)
 
 
 def refire(

@@ -139,6 +139,12 @@ class Grid:
             tuple(buffer.itemsize * s for s in strides),
         )
 
+    def at(self, buffer: Array, entries: int, positions: Array) -> Array:
+        """The neurons of a buffer at flat ``positions`` [P] of each channel, [B, P, C]."""
+        y, x = np.divmod(positions, self.width)
+        sites = (self.origin + y * self.pitch) // self.channels + x
+        return buffer[: entries * self.step].reshape(entries, -1, self.channels).take(sites, axis=1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:

@@ -296,16 +296,14 @@ class Run:
     def seen(self, node: int, positions: Array) -> Array:
         """Z of a population about to run, at flat ``positions`` [P] of each channel, [N, S, P, C]."""
         flow, operands, still = self._prepared(node)
-        height, width, channels = image(flow.shape)
-        steady = np.broadcast_to(still, (len(still), height, flow.row))
-        steady = steady.reshape(len(still), 1, -1, channels)[:, :, positions]
+        steady = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
+        steady = steady.reshape(len(still), 1, -1, flow.grid.channels)[:, :, positions]
         seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), flow.kind)
         seen[:] = steady
         keep, kept = self.samples * self.clock.length * flow.entry_bytes <= KEPT_BYTES, []
         for k, block in enumerate(self._blocks(flow) if operands else ()):
             entries = [x[block] for x in operands]
             kept.append(flow.fill(entries, self.workspace, f"z {k}" if keep else "z"))
-            neurons = flow.grid.interior(kept[-1], len(entries[0]))
-            seen[block] += flow.whole(neurons[:, *np.divmod(positions, width)])
+            seen[block] += flow.whole(flow.grid.at(kept[-1], len(entries[0]), positions))
         self._kept = (flow, kept) if keep and operands else (None, [])
         return seen

@@ -175,6 +175,18 @@ class TestWrongPasses:
         loss = Prover(known.calibration).closed_loop(before, after)
         assert proof.measured["closed_loop"] == pytest.approx(loss, abs=1e-12)
 
+    def test_what_a_calibration_changes_is_known_from_the_run_that_tuned(self, cnn, monkeypatch):
+        known = context(ramp(cnn))
+        before = Pipeline(f"{FORMED},normalize-currents,quantize").run(cnn, known).network
+        runs, simulate = [], known.engine.simulate
+        monkeypatch.setattr(known.engine, "simulate", lambda n, *given: runs.append(n) or simulate(n, *given))
+        result = Pipeline("calibrate-bias").run(before, known)
+        assert runs == [before]
+        prover = Prover(probe_inputs(before, known, 2))
+        proof = prover.prove(Promise.APPROXIMATE, before, result.network)
+        assert result.records[0].proof == proof.measured
+        assert proof.measured["relative_rms"] > 0
+
     def test_same_spikes_under_integrate_then_fire(self, cnn):
         step = broken(Promise.SAME_SPIKES, "snn", lambda n: change(n, IfNeuron, "threshold", 0.9))
         fault = guilty(cnn, FORMED.replace("T=16", "T=16,schedule=layerwise"), step)

@@ -132,10 +132,9 @@ def hidden(path: pathlib.Path) -> bool:
 def test_help_loads_no_heavy_package(command):
     heavy = {"numpy", "onnx", "onnxruntime", "networkx", "numba"}
     code = (
-        f"import sys; sys.argv = ['snnc', *{command.split()}]\n"
-        "from snnc.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
+        "import sys\n"
+        "from snnc.cli import run\n"
+        f"run({command.split()})\n"
         f"loaded = sorted({heavy} & set(sys.modules))\n"
         "sys.exit(f'loaded {loaded}' if loaded else 0)\n"
     )

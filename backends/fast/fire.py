@@ -51,7 +51,7 @@ class Rule:
         assert steps is not None
         if max(p.array.ndim for p in (op.bias, op.threshold, op.v_init)) < 3:
             # all positions are alike, and one is looked at
-            shape = (*shape[:1], *(1 for _ in shape[1:]))
+            shape = shape[:1]
         bias, threshold = (over_time(p, shape, steps) for p in (op.bias, op.threshold))
         start = over_time(op.v_init, shape, 1)
         total = start + total_bias(op.bias, shape, network.full_count)
@@ -158,7 +158,7 @@ def _before_a_step(op: IfNeuron, arrived: int, threshold: int) -> int:
 
 def _rows(value: Array, shape: Shape, width: int, dtype: type[np.signedinteger[Any]]) -> Array:
     """[t, *shape] as [t, H, W·C], or [t, 1, W·C] if all rows are equal; one column stands for ``width``."""
-    rows = channel_last(value, shape).astype(dtype)
-    rows = np.tile(rows.reshape(*rows.shape[:2], -1), width // rows.shape[2])
+    sites = channel_last(value, shape).astype(dtype)
+    rows = np.concatenate([sites.reshape(*sites.shape[:2], -1)] * (width // sites.shape[2]), axis=2)
     # a view of the first row would keep them all
     return rows[:, :1].copy() if (rows == rows[:, :1]).all() else rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,8 +31,8 @@ SPIKE_BYTES = 1 << 28
 NEURON_STEPS = 2_400_000_000
 """So often, at most, neurons are updated in all samples together. It bounds the time for deep networks."""
 
-MEAN_STEPS = 1_100_000_000
-"""The same where only means per channel are asked for: what other samples change of them, the ANN tells."""
+MEAN_STEPS = 550_000_000
+"""The same where only means per channel are asked for, of samples that are like all of them together."""
 
 NEURONS = 1024
 """About so many neurons of a population are looked at."""
@@ -63,10 +63,13 @@ def tune(
     ``ann`` stays as it is.
     """
     most = _most_samples(network, NEURON_STEPS if positions else MEAN_STEPS)
-    few = {name: x[:most] for name, x in inputs.items()}
+    if positions:
+        inputs = {name: x[:most] for name, x in inputs.items()}
     least = positions or LEAST_POSITIONS
     seen = {n: _positions(network.type(n).shape, least) for n in network.of(IfNeuron, Readout)}
-    expected = _expected(network, ann, few if positions else inputs, seen, engine.threads)
+    expected = _expected(network, ann, inputs, seen, engine.threads)
+    chosen = typical([x.mean(axis=2) for x in expected.values()], most) if expected else slice(most)
+    few = {name: x[chosen] for name, x in inputs.items()}
 
     def adjusted(node: int, arriving: Arriving) -> Mapping[int, Op]:
         op = network.op(node)
@@ -87,7 +90,7 @@ def tune(
 
         goal = _expressible(op, expected[node])
         usual = goal.mean(axis=2).mean(axis=0)
-        return adjust(node, Drive(arrive, goal[:most], usual, lambda op: responder()(op), totals))
+        return adjust(node, Drive(arrive, goal[chosen], usual, lambda op: responder()(op), totals))
 
     with ThreadPoolExecutor(engine.threads) as pool:
         result, trace = engine.adjusted(network, few, adjusted)
@@ -97,6 +100,27 @@ def tune(
 def _most_samples(network: Network, patience: int) -> int:
     """What memory and ``patience``, in updates of neurons, allow; never less than one."""
     return max(1, min(SPIKE_BYTES // sample_bytes(network), patience // neuron_updates(network)))
+
+
+def typical(layers: Sequence[Floats], count: int) -> Ints:
+    """The rows of ``count`` samples, or of all, whose means [N, C] in each layer are together those of all.
+
+    One after the other is chosen so that what they are off by together, in standard deviations of a channel,
+    has the least square (herding, Welling 2009).
+    """
+    samples = len(layers[0])
+    if count >= samples:
+        return np.arange(samples)
+    away = np.concatenate([x - x.mean(axis=0) for x in layers], axis=1)
+    spread = away.std(axis=0)
+    away = away[:, spread > 0] / spread[spread > 0]
+    chosen, off = list[int](), np.zeros(away.shape[1])
+    for _ in range(count):
+        error = np.square(off + away).sum(axis=1)
+        error[chosen] = np.inf
+        chosen.append(int(error.argmin()))
+        off = off + away[chosen[-1]]
+    return np.sort(chosen)
 
 
 def _positions(shape: tuple[int, ...], least: int) -> Ints:

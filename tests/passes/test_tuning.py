@@ -85,10 +85,31 @@ def test_a_drive_tells_the_mean_of_samples_that_only_the_ann_ran(ann, spikify, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tune, "_most_samples", lambda network, patience: simulated)
         known.tune(network, into(few), 4)
+    means = [expected.mean(axis=2) for expected, _ in whole.values()]
+    chosen = tune.typical(means, simulated)
     for node, (expected, usual) in whole.items():
-        assert np.array_equal(few[node][0], expected[:simulated])
+        assert np.array_equal(few[node][0], expected[chosen])
         assert np.array_equal(few[node][1], usual)
         assert usual == pytest.approx(expected.mean(axis=(0, 2)), rel=1e-12, abs=1e-12)
+
+
+def test_typical_samples_are_together_like_all_whatever_their_order():
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(4), 16)
+    layers = [rng.normal(size=(4, c))[classes] + rng.normal(0, 0.1, (64, c)) for c in (8, 16)]
+    chosen = tune.typical(layers, 8)
+    assert sorted(classes[chosen].tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
+    order = rng.permutation(64)
+    assert sorted(order[tune.typical([x[order] for x in layers], 8)]) == chosen.tolist()
+
+
+@pytest.mark.parametrize("count", [3, 4, 9])
+def test_all_samples_are_typical_where_there_are_no_more(count):
+    assert tune.typical([np.arange(6.0).reshape(3, 2)], count).tolist() == [0, 1, 2]
+
+
+def test_channels_that_never_change_tell_nothing_of_samples():
+    assert tune.typical([np.array([[1.0, 0.0], [1.0, 4.0], [1.0, 2.0]])], 1).tolist() == [2]
 
 
 def test_a_mean_error_is_that_of_all_samples_where_it_follows_the_activation():

@@ -27,7 +27,10 @@ Array = npt.NDArray[Any]
 
 LARGEST_BATCH = 16
 WAITING_BYTES = 1 << 28
-"""The activations that wait to be counted take no more: there are many when the counting begins."""
+"""The activations that wait to be counted take no more, nor a quarter of the memory that is allowed.
+
+There are many when the counting begins.
+"""
 
 _IMAGE_BYTES = 128
 """What making a synthetic image takes for each element: its complex spectrum, there and back."""
@@ -101,7 +104,9 @@ class CompileContext:
             return runner.run({name: np.asarray(x[start : start + batch]) for name, x in data.items()})
 
         # as many at work as threads, while another one's are counted
-        waiting = WAITING_BYTES // (4 * batch * sum(network.type(tap).size for tap in taps))
+        waiting = min(WAITING_BYTES, self.max_memory // 4) // (
+            4 * batch * sum(network.type(tap).size for tap in taps)
+        )
         ahead = self.threads + max(1, waiting)
         with ThreadPoolExecutor(self.threads) as pool:
             results = in_order(lambda start: pool.submit(values_of, start), range(0, samples, batch), ahead)
@@ -156,10 +161,7 @@ class CompileContext:
             self._ran = new.fingerprint(), self._ran[1].renumbered(dict(pairs))
 
     def tuned_run(self, network: Network) -> Ran | None:
-        """What a network did when it, or one of the same spikes, was tuned, if that was last.
-
-        It ran on the first of the calibration samples.
-        """
+        """What a network did when it, or one of the same spikes, was tuned, if that was last."""
         return self._ran[1] if self._ran and self._ran[0] == network.fingerprint() else None
 
     def run(self, network: Network) -> Ran | None:

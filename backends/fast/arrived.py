@@ -25,7 +25,7 @@ class Arrived:
 
     def currents(self, positions: Array) -> Array:
         """Z, integers [N, S, C, P]."""
-        parts = list(self.pool.map(lambda run: run.seen(self.node, positions), self.runs))
+        parts = list(self.pool.map(lambda run: run.seen(self.node, positions, keep=True), self.runs))
         return np.concatenate(parts).swapaxes(2, 3)
 
     def totals(self, positions: Array) -> dict[int, Array]:

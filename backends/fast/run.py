@@ -293,14 +293,18 @@ class Run:
             found[weighted] = operands_at(part.op, total, positions)
         return found
 
-    def seen(self, node: int, positions: Array) -> Array:
-        """Z of a population about to run, at flat ``positions`` [P] of each channel, [N, S, P, C]."""
+    def seen(self, node: int, positions: Array, *, keep: bool = False) -> Array:
+        """Z of a population about to run, at flat ``positions`` [P] of each channel, [N, S, P, C].
+
+        It may ``keep`` all of Z, if that fits, for when the population runs.
+        """
         flow, operands, still = self._prepared(node)
         steady = np.broadcast_to(still, (len(still), flow.grid.height, flow.row))
         steady = steady.reshape(len(still), 1, -1, flow.grid.channels)[:, :, positions]
         seen = np.empty((self.samples, self.clock.length, *steady.shape[2:]), flow.kind)
         seen[:] = steady
-        keep, kept = self.samples * self.clock.length * flow.entry_bytes <= KEPT_BYTES, []
+        keep = keep and self.samples * self.clock.length * flow.entry_bytes <= KEPT_BYTES
+        kept = []
         for k, block in enumerate(self._blocks(flow) if operands else ()):
             entries = [x[block] for x in operands]
             kept.append(flow.fill(entries, self.workspace, f"z {k}" if keep else "z"))
